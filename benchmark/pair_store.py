@@ -1,0 +1,131 @@
+"""The pair store: coarse and fine fields of every region, checked as they are read.
+
+`DATA/TASK@REVISION/REGION.zarr` has the groups `coarse` and `fine` (time, y, x), `static` (y, x)
+and `digest` (time, 32); `REGION.json` beside it is its manifest.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from benchmark.errors import InputError, Problem
+from benchmark.grid import RegionGrid, region_grid
+from benchmark.hashing import combine_named, step_digests
+from benchmark.manifest import Manifest, read_manifest
+from benchmark.task import Period, Split, Task
+from benchmark.zarr_io import open_group, read_time
+
+Field = NDArray[np.float32]
+SIDES = ("coarse", "fine")
+
+
+@dataclass(frozen=True)
+class RegionStore:
+    """One region of a pair store, read step by step."""
+
+    task: Task
+    name: str
+    path: Path
+
+    @cached_property
+    def grid(self) -> RegionGrid:
+        """The region's grids."""
+        return region_grid(self.task, self.task.region(self.name))
+
+    @cached_property
+    def times(self) -> NDArray[np.datetime64]:
+        """All times of the store, ascending."""
+        return read_time(_array(self._root, "fine/time"))
+
+    def steps(self, period: Period) -> slice:
+        """The consecutive steps that lie in a period."""
+        first = int(np.searchsorted(self.times, np.datetime64(period.first, "s"), side="left"))
+        stop = int(np.searchsorted(self.times, np.datetime64(period.last, "s"), side="right"))
+        return slice(first, stop)
+
+    def read(self, side: str, variable: str, steps: slice) -> Field:
+        """(time, y, x) values of `side` ("coarse" or "fine"), in the task's units.
+
+        Missing data: NaN where the product has none. Errors: InputError when the values are not
+        those that were built (their digest differs from the recorded one).
+        """
+        values = np.asarray(_array(self._root, f"{side}/{variable}")[steps], dtype=np.float32)
+        recorded = np.asarray(_array(self._root, f"digest/{side}_{variable}")[steps])
+        if not np.array_equal(step_digests(values), recorded):
+            raise InputError(
+                Problem(
+                    f"{self.path}: {side}/{variable}",
+                    "the values that were built",
+                    "others: their BLAKE3 digest differs",
+                    f"Delete the folder and run `elsewhere build {self.task.name}` again.",
+                )
+            )
+        return values
+
+    def static(self, name: str) -> Field:
+        """(y, x) static field on the fine grid: `land_fraction` (1) or `orography` (m)."""
+        return np.asarray(_array(self._root, f"static/{name}")[...], dtype=np.float32)
+
+    @cached_property
+    def _root(self) -> zarr.Group:
+        return open_group(self.path, fix=f"Run `elsewhere build {self.task.name}`.")
+
+
+@dataclass(frozen=True)
+class PairStore:
+    """All regions of one task, as built under `folder`."""
+
+    task: Task
+    folder: Path
+
+    def region(self, name: str) -> RegionStore:
+        """One region's store."""
+        return RegionStore(self.task, name, self.folder / f"{name}.zarr")
+
+    def regions(self, *splits: Split) -> list[RegionStore]:
+        """The stores of one or several splits' regions, sorted by name."""
+        return [self.region(region.name) for region in self.task.regions_of(*splits)]
+
+    @cached_property
+    def manifests(self) -> dict[str, Manifest]:
+        """Every region's manifest, by region."""
+        names = [region.name for region in self.task.regions]
+        return {name: read_manifest(self.folder / f"{name}.json") for name in names}
+
+    @cached_property
+    def data_hash(self) -> str:
+        """The digest of everything in the store: variables by region, over sorted regions."""
+        return combine_named({name: combine_named(m.digests) for name, m in self.manifests.items()})
+
+
+def open_pair_store(task: Task, data: Path) -> PairStore:
+    """The pair store of `task` under the data folder.
+
+    Errors: InputError naming every region that is missing or belongs to another revision.
+    """
+    folder = data / task.id
+    store = PairStore(task, folder)
+    fix = f"Run `elsewhere build {task.name}`."
+    missing = [r.name for r in task.regions if not (folder / f"{r.name}.json").is_file()]
+    if missing:
+        got = "none of them" if len(missing) == len(task.regions) else f"no {', '.join(missing)}"
+        expected = f"a pair store with {len(task.regions)} regions"
+        raise InputError(Problem(str(folder), expected, got, fix))
+    wrong = [name for name, m in store.manifests.items() if m.task != task.id]
+    if wrong:
+        raise InputError(
+            Problem(str(folder), f"manifests of {task.id}", f"others in {', '.join(wrong)}", fix)
+        )
+    return store
+
+
+def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
+    found = root[name]
+    if not isinstance(found, zarr.Array):
+        raise TypeError(f"{name} is a group")
+    return found

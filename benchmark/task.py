@@ -1,0 +1,189 @@
+"""The contract of a task: data sets, variables, regions and roles, periods, scoring choices.
+
+A task is one TOML file in `benchmark/tasks/`. Its name and revision together stand for
+everything that decides what a score means; changing any of it needs a new revision.
+"""
+
+from datetime import datetime, timedelta
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from benchmark.errors import InputError, Problem
+from benchmark.toml_model import Frozen, nearest, read_table, validate
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
+Role = Literal["train", "val_ood", "test_ood"]
+Split = Literal["train", "val_id", "test_id", "val_ood", "test_ood"]
+SPLITS: tuple[Split, ...] = ("train", "val_id", "test_id", "val_ood", "test_ood")
+TEST_SPLITS: tuple[Split, ...] = ("test_id", "test_ood")
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError(f"bounds in ascending order, [low, high], not {list(bounds)}")
+    return bounds
+
+
+Bounds = Annotated[tuple[float, float], AfterValidator(_ascending)]
+
+
+class Variable(Frozen):
+    """One variable. `nonnegative` ones count negative predictions as a defect."""
+
+    name: Slug
+    long_name: str
+    standard_name: str
+    units: Literal["K", "m s-1", "mm h-1", "mm d-1", "kg m-2"]
+    cell_methods: str
+    nonnegative: bool
+
+
+class Region(Frozen):
+    """A named lat-lon box: outer bounds in degrees, longitude in [-180, 180]."""
+
+    name: Slug
+    role: Role
+    lat: Bounds
+    lon: Bounds
+
+
+class Period(Frozen):
+    """All times from `first` to `last`, both included, UTC without a zone."""
+
+    first: datetime
+    last: datetime
+
+
+class Periods(Frozen):
+    """Common to all regions; consecutive periods are at least `embargo_hours` apart."""
+
+    train: Period
+    val: Period
+    test: Period
+    embargo_hours: Annotated[float, Field(ge=0)]
+
+
+class Primary(Frozen):
+    """What alone ranks; its board follows from the metric (CRPS: probabilistic)."""
+
+    variable: Slug
+    metric: Literal["rmse", "crps_fair"]
+
+
+class Source(Frozen):
+    """One product behind the task, with what its licence asks to be said."""
+
+    product: str
+    licence: str
+    attribution: str
+
+
+class Task(Frozen):
+    """A task as read from its file. `factor` is the ratio of grid spacings, fine to coarse."""
+
+    name: Slug
+    revision: Annotated[int, Field(ge=1)]
+    title: str
+    summary: str
+    banner: str = ""
+    track: Literal["perfect_model", "real_pair"]
+    factor: Annotated[float, Field(gt=1)]
+    spacing: Annotated[float, Field(gt=0)]
+    """Fine grid spacing in degrees."""
+    margin: Annotated[int, Field(ge=0)]
+    """Border of each box in coarse cells that models predict but that is not scored."""
+    members: Annotated[int, Field(ge=2)]
+    """Ensemble size of the probabilistic board. A deterministic model has one member."""
+    case: Literal["day", "snapshot"]
+    season_coverage: Literal["full", "partial"]
+    block_days: Annotated[int, Field(ge=1)] = 15
+    buffer_km: Annotated[float, Field(ge=0)]
+    """Smallest distance between boxes of different roles, on the sphere."""
+    cluster_km: Annotated[float, Field(gt=0)] = 1000.0
+    """Boxes closer than this count as one in claims about new regions."""
+    primary: Primary
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    variables: Annotated[tuple[Variable, ...], Field(min_length=1)]
+    periods: Periods
+    regions: Annotated[tuple[Region, ...], Field(min_length=1)]
+
+    @property
+    def id(self) -> str:
+        """`name@revision`, the task's full name."""
+        return f"{self.name}@{self.revision}"
+
+    @property
+    def variable_names(self) -> tuple[str, ...]:
+        """The variables' names in the task's order."""
+        return tuple(variable.name for variable in self.variables)
+
+    def variable(self, name: str) -> Variable:
+        """The variable called `name`; InputError with the nearest known name otherwise."""
+        for variable in self.variables:
+            if variable.name == name:
+                return variable
+        raise InputError(
+            Problem(
+                f"variable {name!r}",
+                f"a variable of {self.id}",
+                "an unknown one",
+                nearest(name, list(self.variable_names)),
+            )
+        )
+
+    def region(self, name: str) -> Region:
+        """The region called `name`; InputError with the nearest known name otherwise."""
+        for region in self.regions:
+            if region.name == name:
+                return region
+        known = [region.name for region in self.regions]
+        raise InputError(
+            Problem(
+                f"region {name!r}", f"a region of {self.id}", "an unknown one", nearest(name, known)
+            )
+        )
+
+    def regions_of(self, *splits: Split) -> tuple[Region, ...]:
+        """The regions of one or several splits, sorted by name."""
+        roles = {"train" if split in ("train", "val_id", "test_id") else split for split in splits}
+        return tuple(
+            sorted((r for r in self.regions if r.role in roles), key=lambda region: region.name)
+        )
+
+    def period_of(self, split: Split) -> Period:
+        """The period of a split: `val_id` and `val_ood` share one, as do the test splits."""
+        kind = split.split("_")[0]
+        period: Period = getattr(self.periods, kind)
+        return period
+
+    @property
+    def embargo(self) -> timedelta:
+        """The stated embargo between periods."""
+        return timedelta(hours=self.periods.embargo_hours)
+
+
+def task_names() -> list[str]:
+    """Names of the tasks that ship with the package, sorted."""
+    folder = resources.files("benchmark") / "tasks"
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+@cache
+def load_task(name: str) -> Task:
+    """The task called `name`.
+
+    Errors: InputError when there is no such task (the nearest is suggested) or its file is not
+    a valid contract.
+    """
+    known = task_names()
+    if name not in known:
+        raise InputError(Problem(f"task {name!r}", "a known task", "this", nearest(name, known)))
+    with resources.as_file(resources.files("benchmark") / "tasks" / f"{name}.toml") as path:
+        return validate(read_table(path), Task, where=path.name)

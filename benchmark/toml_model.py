@@ -1,0 +1,88 @@
+"""TOML read into frozen pydantic models: unknown keys refused, the nearest known suggested."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmark.errors import InputError, Problem
+
+
+class Frozen(BaseModel):
+    """Base of every configuration and every file schema: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A sentence that names the closest known word, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"Known: {', '.join(sorted(known))}."
+
+
+def read_toml(path: Path, model: type[M]) -> M:
+    """Read one TOML file into `model`.
+
+    Errors: InputError with one problem for each missing, unknown or mistyped key.
+    """
+    return validate(read_table(path), model, where=str(path))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The raw table of a TOML file; InputError when it is absent or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            Problem(str(path), "a TOML file", "no such file", "Check the path.")
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            Problem(str(path), "valid TOML", str(error), "Correct the file.")
+        ) from None
+
+
+def validate(table: Mapping[str, Any], model: type[M], *, where: str) -> M:
+    """Validate a mapping against `model`; every pydantic error becomes one Problem."""
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise InputError([_problem(item, model, where) for item in error.errors()]) from None
+
+
+def _problem(item: Any, model: type[BaseModel], where: str) -> Problem:
+    key = ".".join(str(part) for part in item["loc"]) or "the table"
+    place = f"{where}: {key}"
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(model, item["loc"][:-1])
+        return Problem(place, "a known key", "an unknown one", nearest(str(item["loc"][-1]), known))
+    if item["type"] == "missing":
+        return Problem(place, "a value", "none", "Add this key.")
+    message = item["msg"].removeprefix("Value error, ")
+    return Problem(place, _lower_first(message), repr(item["input"])[:80], "Correct this value.")
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the (possibly nested) model that an error location points into."""
+    current: type[BaseModel] = model
+    for part in location:
+        field = current.model_fields.get(str(part))
+        if field is None:
+            continue
+        for candidate in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                current = candidate
+                break
+    return list(current.model_fields)
