@@ -1,0 +1,1 @@
+"""Data recipes: how each task's pair store is made from its providers."""
