@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import xarray as xr
+from zarr.storage import ZipStore
+
 # The earliest time a zip entry can carry: packing twice then gives the same bytes.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -65,3 +68,16 @@ def pack_folder(folder: Path, archive: Path) -> None:
                 zipped.writestr(entry, path.read_bytes())
         file.flush()
         write_atomically(archive, Path(file.name).read_bytes())
+
+
+def unpack_group(archive: Path, group: str = "") -> xr.Dataset:
+    """One group of a zipped Zarr store, in memory.
+
+    Errors: OSError, zipfile.BadZipFile, KeyError or ValueError where it is absent or damaged.
+    """
+    # Opened here first: zarr's own store fails in closing what it could not open.
+    with zipfile.ZipFile(archive):
+        pass
+    with ZipStore(archive, mode="r") as store:
+        opened: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None)
+        return opened.load()

@@ -1,6 +1,7 @@
 """Boxes and cells on the sphere: areas, distances, clusters."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ def cell_area(lat_edges: Array, lon_edges: Array) -> Array:
     return np.asarray(EARTH_RADIUS_M**2 * bands[:, None] * widths[None, :])
 
 
+@cache
 def box_distance_km(first: Region, second: Region, *, step: float = 0.5) -> float:
     """Smallest great-circle distance between two lat-lon boxes in km; 0 where they overlap.
 

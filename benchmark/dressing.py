@@ -1,0 +1,109 @@
+"""Bilinear dressed with training residuals: the reference of the probabilistic board."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from benchmark.errors import InputError, Problem
+from benchmark.pair_store import PairStore, RegionStore
+from benchmark.reference import Bilinear
+
+BANK_SIZE = 256
+"""At most this many residual fields are kept."""
+
+
+@dataclass(frozen=True)
+class ResidualBank:
+    """Fields of fine minus bilinear from training regions and days, by variable.
+
+    residuals: (n, ny, nx) for each variable, entry k of every variable from the same place and
+    time. A member is `bilinear + residual`, with one entry for all variables drawn uniformly and
+    independently for each (region, time, member); non-negative variables are cut at 0.
+    """
+
+    residuals: Mapping[str, NDArray[np.float64]]
+    task_id: str
+    nonnegative: frozenset[str]
+
+    @classmethod
+    def from_training(cls, store: PairStore) -> "ResidualBank":
+        """Draw up to 256 (region, step) pairs of the `train` split without replacement.
+
+        Missing data: InputError where a drawn training field has missing values.
+        """
+        period = store.task.period_of("train")
+        regions = store.regions("train")
+        pairs = [
+            (region, step)
+            for region in regions
+            for step in range(*region.steps(period).indices(len(region.times)))
+        ]
+        order = _generator(store.task.id, "bank").permutation(len(pairs))[:BANK_SIZE]
+        chosen = sorted(int(k) for k in order)
+        residuals: dict[str, list[NDArray[np.float64]]] = {n: [] for n in store.task.variable_names}
+        for k in chosen:
+            region, step = pairs[k]
+            for name, fields in residuals.items():
+                fields.append(_residual(region, name, step))
+        return cls(
+            {name: np.stack(fields) for name, fields in residuals.items()},
+            store.task.id,
+            frozenset(v.name for v in store.task.variables if v.nonnegative),
+        )
+
+    def predict(self, region: RegionStore, steps: slice) -> dict[str, NDArray[np.float32]]:
+        """(time, member, ny, nx) dressed fields of a region by variable, in the task's members."""
+        bilinear, members = Bilinear.on(region.grid), region.task.members
+        times = region.times[steps]
+        return {
+            name: np.stack(
+                [
+                    self.dress(field, name, region.name, time, members=members)
+                    for field, time in zip(
+                        bilinear(region.read("coarse", name, steps)), times, strict=True
+                    )
+                ]
+            )
+            for name in region.task.variable_names
+        }
+
+    def dress(
+        self, bilinear: NDArray[np.float64], variable: str, region: str, time: np.datetime64, *,
+        members: int,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """(members, ny, nx): one bilinear field (ny, nx) with `members` residuals added."""
+        bank = self.residuals[variable]
+        stamp = str(time.astype("datetime64[s]"))
+        # One generator for a member, so that more members extend a draw and never change it.
+        drawn = [
+            int(_generator(self.task_id, region, stamp, str(member)).integers(len(bank)))
+            for member in range(members)
+        ]
+        dressed = bilinear + bank[drawn]
+        if variable in self.nonnegative:
+            dressed = np.maximum(dressed, 0.0)
+        return dressed.astype(np.float32)
+
+
+def _residual(region: RegionStore, variable: str, step: int) -> NDArray[np.float64]:
+    at = slice(step, step + 1)
+    fine = region.read("fine", variable, at)[0].astype(np.float64)
+    if not np.isfinite(fine).all():
+        raise InputError(
+            Problem(
+                f"{region.name}: fine {variable} at {region.times[step]}",
+                "a whole field to take a residual from",
+                "missing values",
+                "The dressed reference is not defined for this task.",
+            )
+        )
+    return np.asarray(fine - Bilinear.on(region.grid)(region.read("coarse", variable, at)[0]))
+
+
+def _generator(*words: str) -> np.random.Generator:
+    """A generator seeded by words: the same for everyone, whatever the order of the work."""
+    digest = blake3("/".join(words).encode()).digest(16)
+    return np.random.default_rng(int.from_bytes(digest, "little"))

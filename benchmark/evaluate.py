@@ -1,0 +1,200 @@
+"""From a source of predictions to `scores.json`: validate, reduce, check, write."""
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from benchmark import RELEASE, __version__
+from benchmark.case_table import STRATA, load_table, save_table, table_hash, total
+from benchmark.errors import InputError
+from benchmark.hashing import text_digest
+from benchmark.invariants import check_invariants
+from benchmark.metrics import BOARDS, METRICS, board_score
+from benchmark.model_card import ModelCard, write_card
+from benchmark.pair_store import PairStore
+from benchmark.provenance import hardware, package_commit, package_versions, peak_memory_mb
+from benchmark.references import REFERENCES
+from benchmark.results import CARD, CASES, Headline, Run, Scores, write_scores
+from benchmark.sample_fields import SAMPLE, write_sample
+from benchmark.scoring import Scored, Source, score_cases
+from benchmark.skill import as_skill, contrast
+from benchmark.sources import StoredPredictions, StreamedPredictions
+from benchmark.task import TEST_SPLITS, Task
+from benchmark.validate import validate_predictions
+
+PARTIAL = ".partial-"
+"""Folders of finished blocks while a score is under way."""
+
+Report = Callable[[int, int, str], None]
+
+
+def score(
+    store: PairStore,
+    source: Source,
+    out: Path,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    steps_per_block: int | None = None,
+    report: Report = lambda *_: None,
+) -> Scores:
+    """Score a source and write `cases.zarr.zip`, `model.toml` and `scores.json` into `out`.
+
+    Interrupted, a second call goes on from the blocks that are done. Nothing is written where
+    anything is wrong: InputError names every structural problem of a prediction store, a value
+    that is not finite, or a broken invariant.
+    """
+    began = time.perf_counter()
+    streamed = not isinstance(source, StoredPredictions)
+    if isinstance(source, StoredPredictions):
+        problems = validate_predictions(store, source.folder, values=False)
+        if problems:
+            raise InputError(problems)
+    references = {name: reference_cases(store, name) for name in REFERENCES}
+    work = out / f"{PARTIAL}{_key(store, source)}"
+    scored = score_cases(
+        store, source, work=work, workers=workers, scheduler=scheduler,
+        steps_per_block=steps_per_block, report=report,
+    )  # fmt: skip
+    problems = check_invariants(store.task, source.card, scored.table)
+    if problems:
+        raise InputError(problems)
+    run = Run(
+        date=datetime.now(UTC).replace(microsecond=0),
+        seconds=round(time.perf_counter() - began, 3),
+        peak_memory_mb=round(peak_memory_mb(), 1),
+        hardware=hardware(),
+        workers=workers,
+        streamed=streamed,
+    )
+    scores = _scores(store, source.card, scored, references, run)
+    save_table(scored.table, out / CASES)
+    write_sample(store, source, out / SAMPLE)
+    write_card(out / CARD, source.card)
+    write_scores(out, scores)
+    for partial in out.glob(f"{PARTIAL}*"):
+        shutil.rmtree(partial)
+    return scores
+
+
+def reference_cases(store: PairStore, name: str) -> xr.Dataset:
+    """The case table of a board's reference: scored once, kept beside the pair store."""
+    key = text_digest(f"{RELEASE} {__version__} {store.data_hash}")[:16]
+    path = store.folder / "references" / key / f"{name}.{CASES}"
+    if not path.exists():
+        source = StreamedPredictions(REFERENCES[name](store), identity=name)
+        save_table(score_cases(store, source).table, path)
+    return load_table(path)[0]
+
+
+def headlines(
+    task: Task, card: ModelCard, cases: xr.Dataset, references: dict[str, xr.Dataset]
+) -> tuple[Headline, ...]:
+    """Skill on every board, variable and test split, from case tables alone."""
+    found = []
+    for board, (reference_score, reference) in BOARDS.items():
+        score_name = board_score(board, card.members)
+        for variable in task.variable_names:
+            for split in TEST_SPLITS:
+                result = contrast(
+                    task, split, variable,
+                    (cases, score_name), (references[reference], reference_score),
+                )  # fmt: skip
+                worst_region, worst = result.worst
+                found.append(
+                    Headline.model_validate(
+                        {
+                            "board": board,
+                            "variable": variable,
+                            "split": split,
+                            "metric": score_name,
+                            "reference": reference,
+                            "skill": _value(as_skill(result.mean)),
+                            "median": _value(as_skill(result.median)),
+                            "worst_region": worst_region,
+                            "worst": _value(as_skill(worst)),
+                            "regions": {
+                                name: _value(as_skill(ratio))
+                                for name, ratio in zip(
+                                    result.regions, result.log_ratios, strict=True
+                                )
+                            },
+                            "clusters": result.clusters,
+                            "these_regions": _skills(result.these_regions),
+                            "new_regions": _skills(result.new_regions),
+                        }
+                    )
+                )
+    return tuple(found)
+
+
+def metric_table(table: xr.Dataset) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
+    """Every metric by variable, metric, region and stratum (`all` only for block statistics)."""
+    totals = total(table)
+    values = {name: metric(totals) for name, metric in METRICS.items()}
+    return {
+        str(variable): {
+            name: {
+                str(region): _by_stratum(value.sel(variable=variable, region=region))
+                for region in table["region"].values
+            }
+            for name, value in values.items()
+        }
+        for variable in table["variable"].values
+    }
+
+
+def _by_stratum(value: xr.DataArray) -> dict[str, float | None]:
+    if "stratum" not in value.dims:
+        return {"all": _value(float(value))}
+    return {name: _value(float(value.sel(stratum=name))) for name in STRATA}
+
+
+def _value(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _skills(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """An interval of log-ratios as one of skills: the order turns round."""
+    return None if interval is None else (as_skill(interval[1]), as_skill(interval[0]))
+
+
+def _scores(
+    store: PairStore,
+    card: ModelCard,
+    scored: Scored,
+    references: dict[str, xr.Dataset],
+    run: Run,
+) -> Scores:
+    table = scored.table
+    # A case counts as scored where some region and variable had a truth.
+    weights = table["weight"].sel(stratum="all").sum(["variable", "region"])
+    return Scores(
+        release=RELEASE,
+        task=store.task.id,
+        data_hash=store.data_hash,
+        model=card,
+        members=int(table.attrs["members"]),
+        expected_cases=table.sizes["case"],
+        scored_cases=int(np.count_nonzero(weights > 0)),
+        prediction_hash=scored.prediction_hash,
+        case_table_hash=table_hash(table.sel(stratum=["all"]), total(table)),
+        package_version=__version__,
+        commit=package_commit(),
+        packages=package_versions(),
+        headline=headlines(store.task, card, table, references),
+        metrics=metric_table(table),
+        run=run,
+    )
+
+
+def _key(store: PairStore, source: Source) -> str:
+    """What decides a partial block: another key never mixes with it."""
+    words = (RELEASE, __version__, store.data_hash, source.fingerprint())
+    return text_digest("\n".join(words))[:16]

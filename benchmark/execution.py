@@ -1,0 +1,52 @@
+"""Running independent tasks through dask: in this thread, in threads, or on a cluster."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from dask.base import compute
+from dask.callbacks import Callback
+from dask.delayed import delayed
+
+T = TypeVar("T")
+R = TypeVar("R")
+Done = Callable[[T, R], None]
+"""done(task, result): called in the calling thread as each result arrives."""
+
+
+def run_tasks(
+    function: Callable[[T], R],
+    tasks: Sequence[T],
+    *,
+    done: Done[T, R],
+    workers: int = 1,
+    scheduler: str | None = None,
+) -> None:
+    """Apply `function` to every task and hand each result over as it arrives, in any order.
+
+    workers: threads of this process (1: this thread); scheduler: the address of the user's own
+    `dask.distributed` scheduler, which then does the work.
+    """
+    if scheduler is not None:
+        _on_cluster(function, tasks, done, scheduler)
+        return
+    keys = {f"task-{k}": task for k, task in enumerate(tasks)}
+
+    def posttask(key: Any, result: R, *_: Any) -> None:
+        if key in keys:
+            done(keys[key], result)
+
+    graph = [delayed(function, pure=False)(task, dask_key_name=key) for key, task in keys.items()]
+    mode = "synchronous" if workers == 1 else "threads"
+    with Callback(posttask=posttask):
+        compute(*graph, scheduler=mode, num_workers=workers)
+
+
+def _on_cluster(
+    function: Callable[[T], R], tasks: Sequence[T], done: Done[T, R], address: str
+) -> None:
+    from distributed import Client, as_completed
+
+    with Client(address) as client:
+        futures = {client.submit(function, task, pure=False): task for task in tasks}
+        for future, result in as_completed(list(futures), with_results=True):
+            done(futures[future], result)

@@ -1,0 +1,1 @@
+"""Statistic families: what one time step of one variable is reduced to, as sums and weights."""

@@ -1,0 +1,135 @@
+"""`scores.json`: a row of the leaderboard with its provenance, checked when written and read."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from benchmark.errors import InputError, Problem
+from benchmark.files import write_atomically
+from benchmark.model_card import ModelCard
+from benchmark.toml_model import Frozen
+
+FORMAT: Literal[1] = 1
+SCORES, CASES, CARD = "scores.json", "cases.zarr.zip", "model.toml"
+
+Interval = tuple[float, float]
+Value = float | None
+"""A number, or None where it is missing (never 0)."""
+
+
+class Headline(Frozen):
+    """Skill on one board, for one variable and split. Skills; intervals are of the mean skill."""
+
+    board: Literal["deterministic", "probabilistic"]
+    variable: str
+    split: Literal["test_id", "test_ood"]
+    metric: str
+    reference: str
+    skill: Value
+    median: Value
+    worst_region: str
+    worst: Value
+    regions: dict[str, Value]
+    clusters: int
+    these_regions: Interval | None
+    """Days resampled; None below 10 blocks of days."""
+    new_regions: Interval | None
+    """Regions like these; None below 6 clusters."""
+
+
+class Run(Frozen):
+    """What may differ between identical runs."""
+
+    date: datetime
+    seconds: float
+    peak_memory_mb: float
+    hardware: str
+    workers: int
+    streamed: bool
+
+
+class Scores(Frozen):
+    """One scored model. metrics: variable, metric, region, stratum to value."""
+
+    format: Literal[1] = FORMAT
+    release: str
+    task: str
+    data_hash: str
+    model: ModelCard
+    members: int
+    expected_cases: int
+    scored_cases: int
+    prediction_hash: str
+    case_table_hash: str
+    package_version: str
+    commit: str
+    packages: dict[str, str]
+    headline: tuple[Headline, ...]
+    metrics: dict[str, dict[str, dict[str, dict[str, Value]]]]
+    run: Run
+
+    @property
+    def key(self) -> tuple[str, int, str, bool, str, str]:
+        """What the seeds of one row share: all of its card that tells rows apart."""
+        card = self.model
+        return card.model, card.revision, card.constraint, card.skip, card.regime, card.exposure
+
+
+def row_folder(root: Path, scores: Scores) -> Path:
+    """RELEASE/TASK/MODEL/CONSTRAINT-REGIME/seed-N; a skip is part of MODEL: `srcnn-skip`."""
+    card = scores.model
+    model = f"{card.model}-skip" if card.skip else card.model
+    variant = f"{card.constraint}-{card.regime}"
+    return root / scores.release / scores.task / model / variant / f"seed-{card.seed}"
+
+
+def write_scores(folder: Path, scores: Scores) -> None:
+    """Write `scores.json` atomically; strict JSON: a missing value is null, never NaN."""
+    text = json.dumps(scores.model_dump(mode="json"), indent=1, allow_nan=False)
+    write_atomically(folder / SCORES, text + "\n")
+
+
+def read_scores(path: Path) -> Scores:
+    """Read a `scores.json`.
+
+    Errors: InputError when it is absent, of an older or newer format, or breaks the schema.
+    """
+    try:
+        table = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(
+            Problem(str(path), "a scores.json", "no such file", "Check the path.")
+        ) from None
+    except (ValueError, IsADirectoryError) as error:
+        raise InputError(Problem(str(path), "JSON", str(error), "Score again.")) from None
+    found = table.get("format") if isinstance(table, dict) else None
+    if found != FORMAT:
+        newer = isinstance(found, int) and found > FORMAT
+        fix = "Update the elsewhere package." if newer else "Score the predictions again."
+        raise InputError(Problem(str(path), f"format {FORMAT}", f"format {found}", fix))
+    try:
+        return Scores.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        got = f"{error.error_count()} problems, first at {place}: {first['msg']}"
+        raise InputError(
+            Problem(str(path), f"a scores.json of format {FORMAT}", got, "Score again.")
+        ) from None
+
+
+def find_scores(roots: Sequence[Path]) -> list[Path]:
+    """Every scores.json below the given folders, sorted; InputError when a folder is absent."""
+    missing = [root for root in roots if not root.is_dir()]
+    if missing:
+        raise InputError(
+            [
+                Problem(str(root), "a folder with results", "no such folder", "Check the path.")
+                for root in missing
+            ]
+        )
+    return sorted({path for root in roots for path in root.rglob(SCORES)})
