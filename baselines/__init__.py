@@ -1,0 +1,1 @@
+"""Reference models: interpolation, constraint layers, networks, training."""

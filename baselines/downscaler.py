@@ -1,0 +1,114 @@
+"""From coarse to fine fields in physical units: scaling, a network, an optional skip, a layer.
+
+`skip` and `constraint` are independent, so that the effect of a layer can be read against the
+same network without it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from baselines.constraints import LAYERS, softmax
+from benchmark.errors import InputError, Problem
+from benchmark.grid import RegionGrid
+from benchmark.reference import Bilinear
+
+TINY = 1e-12
+"""Keeps the logarithm of a dry bilinear field finite; such a block is dry after the layer."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Constants of the training regions and period only, one a variable.
+
+    mean, sd: of the fine field; increment: root mean square of fine minus bilinear. (V,) float64.
+    """
+
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    increment: NDArray[np.float64]
+
+
+class Downscaler(nn.Module):
+    """A network between physical coarse and physical fine fields.
+
+    With z the network's output for normalised coarse fields and B the bilinear field:
+
+    =========  ==================  =============================================
+    skip       none, add           softmax
+    =========  ==================  =============================================
+    no         mean + sd z         logits z sd / mean
+    yes        B + increment z     logits log B + z increment / mean
+    =========  ==================  =============================================
+
+    before the layer. To first order a unit of z then moves every variant by the same amount, and
+    with a skip and z = 0 both layers give bilinear interpolation projected onto the constraint.
+    (The paper applies softmax to min-max-normalised fields; out of distribution these leave
+    [0, 1] and flip signs, so here every layer acts on physical values, which must be >= 0 for
+    softmax.)
+    """
+
+    mean: Tensor
+    sd: Tensor
+    scale: Tensor
+    in_y: Tensor
+    in_x: Tensor
+
+    def __init__(
+        self, network: nn.Module, scaling: Scaling, grid: RegionGrid, *, skip: bool, constraint: str
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.skip = skip
+        # A post-hoc projection is applied to the predictions of an unconstrained network.
+        self.layer = None if constraint == "post_hoc" else LAYERS[constraint]
+        self.in_logits = self.layer is softmax
+        scale = scaling.increment if skip else scaling.sd
+        if self.in_logits:
+            # A unit of z must not move a logit by more than 1, or rare rain explodes.
+            scale = np.minimum(scale / np.abs(scaling.mean), 1.0)
+        bilinear = Bilinear.on(grid)
+        for name, values in (
+            ("mean", scaling.mean[:, None, None]),
+            ("sd", scaling.sd[:, None, None]),
+            ("scale", scale[:, None, None]),
+            ("in_y", bilinear.in_y),
+            ("in_x", bilinear.in_x),
+        ):
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, "float32")))
+
+    def forward(self, coarse: Tensor, weights: Tensor) -> Tensor:
+        """(batch, V, Ny, Nx) physical to (batch, V, ny, nx) physical.
+
+        weights: (batch, 1, ny, nx) area weights in each block.
+        """
+        z = self.network((coarse - self.mean) / self.sd)
+        return self.finish(z, coarse, weights)
+
+    def finish(self, z: Tensor, coarse: Tensor, weights: Tensor) -> Tensor:
+        """The skip and the layer, in the dtype of `coarse` (float64 when predicting)."""
+        dtype = coarse.dtype
+        step = z.to(dtype) * self.scale.to(dtype)
+        if self.in_logits and (coarse < 0).any():
+            raise InputError(
+                Problem(
+                    "softmax layer",
+                    "coarse fields >= 0 in physical units",
+                    f"a smallest value of {coarse.min():.4g}",
+                    "Use --constraint add for a variable that changes sign.",
+                )
+            )
+        field = self._base(coarse, dtype) + step
+        return field if self.layer is None else self.layer(field, coarse, weights)
+
+    def _base(self, coarse: Tensor, dtype: torch.dtype) -> Tensor:
+        """What the scaled output is added to."""
+        if not self.skip:
+            return torch.zeros_like(self.mean, dtype=dtype) if self.in_logits else (
+                self.mean.to(dtype)
+            )  # fmt: skip
+        bilinear = self.in_y.to(dtype) @ coarse @ self.in_x.to(dtype).T
+        return (bilinear + TINY).log() if self.in_logits else bilinear

@@ -1,0 +1,146 @@
+"""A run folder: what was trained, how, and the weights; safetensors and JSON, never pickle."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from baselines.downscaler import Downscaler, Scaling
+from baselines.models import ModelConfig, build_network, family
+from benchmark.errors import InputError, Problem
+from benchmark.files import write_atomically
+from benchmark.grid import region_grid
+from benchmark.model_card import Constraint, ModelCard
+from benchmark.task import Task
+from benchmark.toml_model import Frozen
+
+RECORD, WEIGHTS, CHECKPOINT = "run.json", "weights.safetensors", "checkpoint.safetensors"
+
+
+class Request(Frozen):
+    """Everything that decides a trained network; a run with the same request is the same run."""
+
+    task: str
+    data_hash: str
+    model: str
+    regime: Literal["zero_shot", "oracle"]
+    constraint: Constraint
+    skip: bool
+    seed: int
+    config: ModelConfig
+
+
+class Point(Frozen):
+    """One validation: training loss since the last one, validation loss."""
+
+    step: int
+    train: float
+    val: float
+
+
+class RunRecord(Frozen):
+    """`run.json`: a finished run. Losses are in units of bilinear's mean squared increment."""
+
+    schema_version: Literal[1] = 1
+    request: Request
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    increment: tuple[float, ...]
+    parameters: int
+    precision: Literal["float32", "bf16"]
+    curve: tuple[Point, ...]
+    best_step: int
+    seconds: float
+    hardware: str
+    packages: dict[str, str]
+
+    @property
+    def scaling(self) -> Scaling:
+        """The normalisation constants as arrays."""
+        return Scaling(np.array(self.mean), np.array(self.sd), np.array(self.increment))
+
+
+def build(request: Request, scaling: Scaling, task: Task) -> Downscaler:
+    """The downscaler of a request, with weights from torch's global generator."""
+    network = build_network(
+        request.model, request.config, channels=len(task.variables), factor=task.factor
+    )
+    grid = region_grid(task, task.regions[0])
+    return Downscaler(network, scaling, grid, skip=request.skip, constraint=request.constraint)
+
+
+def card(record: RunRecord, *, constraint: Constraint) -> ModelCard:
+    """The declaration of a run's predictions."""
+    request, chosen = record.request, family(record.request.model)
+    return ModelCard(
+        task=request.task,
+        model=request.model,
+        title=chosen.title,
+        reference=chosen.reference,
+        regime=request.regime,
+        constraint=constraint,
+        skip=request.skip,
+        selection="val_id",
+        seed=request.seed,
+        parameters=record.parameters,
+    )
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write tensors and their JSON metadata as one atomic file."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(whole, metadata={"json": json.dumps(metadata)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote; InputError when the file is absent or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads(file.metadata()["json"])
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            Problem(
+                str(path), "tensors in safetensors form", f"{type(error).__name__}: {error}",
+                "Train again into a new folder.",
+            )
+        ) from None  # fmt: skip
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write `run.json`, last: its presence means a finished run."""
+    write_atomically(folder / RECORD, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read a finished run's record; InputError when there is none."""
+    path = folder / RECORD
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        begun = (folder / CHECKPOINT).exists()
+        got = "an unfinished run" if begun else "no such file"
+        fix = "Repeat its `elsewhere train` to finish it." if begun else "Check the path."
+    except ValidationError as error:
+        got, fix = f"{error.error_count()} problems in it", "Train again into a new folder."
+    raise InputError(Problem(str(path), "the record of a finished run", got, fix))
+
+
+def load_run(folder: Path, task: Task) -> tuple[RunRecord, Downscaler]:
+    """A finished run's record and its network, in evaluation mode."""
+    record = read_record(folder)
+    if record.request.task != task.id:
+        raise InputError(
+            Problem(str(folder), f"a run of {task.id}", record.request.task, "Choose another run.")
+        )
+    with torch.random.fork_rng(devices=[]):
+        model = build(record.request, record.scaling, task)
+    tensors, _ = load_tensors(folder / WEIGHTS)
+    model.network.load_state_dict(tensors)
+    return record, model.eval()
