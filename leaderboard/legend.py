@@ -1,0 +1,70 @@
+"""What the words of the tables mean, said once; metrics are taken from `benchmark.metrics`."""
+
+from benchmark.inference import FEWEST_BLOCKS, FEWEST_CLUSTERS, LEVEL, RESAMPLES
+from benchmark.invariants import ULPS
+from benchmark.metrics import METRICS, Metric
+from benchmark.task import Task
+
+SHOWN_METRICS = ("rmse", "crps_fair", "crps_ecdf", "variance_ratio", "residual", "residual_ulps",
+                 "negatives")  # fmt: skip
+"""Metrics of the tables on the index."""
+
+DIRECTIONS = {
+    "lower": "lower", "higher": "higher", "one": "nearer to 1", "zero": "nearer to 0",
+    "none": "neither",
+}  # fmt: skip
+
+
+def shown_metrics() -> list[Metric]:
+    """The metrics of the index, as they define themselves."""
+    return [METRICS[name] for name in SHOWN_METRICS]
+
+
+def legend(task: Task) -> list[tuple[str, str]]:
+    """(term, meaning) of every column, in the order of the tables."""
+    level = f"{100 * LEVEL:g} %"
+    residual = METRICS["residual_ulps"].formula
+    conservation = (
+        f"How far block means of the prediction are from the coarse input, over all test regions: "
+        f"the largest residual ({residual}; a hard layer holds it to {ULPS:g}) and the mean "
+        f"residual, equal weight for each region and seed."
+        if task.track == "perfect_model"
+        else "How far block means of the prediction are from the coarse input. The two products "
+        "differ, so a residual describes and violates nothing."
+    )
+    return [
+        ("Skill", "1 − exp(mean over regions, equal weight, of ln(S / S_ref)), S the score of the "
+         "table and S_ref that of its reference. 1 is perfect, 0 as good as the reference, −1 "
+         "twice its error. With several seeds ln S is averaged over seeds too."),
+        ("ID and OOD", "In distribution (ID): regions trained on, at later times. Out of "
+         "distribution (OOD): regions never seen in training. Only the OOD skill ranks."),
+        ("These regions", f"{level} interval of the skill when days are resampled (circular blocks "
+         f"of {task.block_days} days, {RESAMPLES} resamples, the same for all rows and regions): a "
+         f"claim about exactly these regions. Below {FEWEST_BLOCKS} blocks of days: †. With "
+         "several seeds it spans the intervals of all."),
+        ("New regions", f"{level} t interval over the regions' log-ratios, boxes closer than "
+         f"{task.cluster_km:g} km counted as one cluster: a claim about regions like these. Below "
+         f"{FEWEST_CLUSTERS} clusters: ‡."),
+        ("Paired gap", "exp(mean over OOD regions of ln(S_zero_shot / S_oracle)) − 1: by how much "
+         "the error is larger than that of the same model, constraint, skip and seeds trained on "
+         "the OOD regions as well. A reference, not a bound; it can be negative. Nothing is ranked "
+         "by it: a model that learns nothing has no gap."),
+        ("Transfer regret", "The same ratio against the best committed oracle of the table, so "
+         "that every row has one."),
+        ("Seed spread", "Standard deviation of the OOD skill over training seeds. It is no part of "
+         "the intervals."),
+        ("Median, worst region", "Skill in the median and in the worst OOD region."),
+        ("Best null", "The row without training that has the highest OOD skill in the table (★). "
+         "▼ marks a trained row that does not beat it; on the pages of the regions, the best null "
+         "of that region."),
+        ("Variance ratio", "Pooled in each region, then exp of the mean log over regions and "
+         "seeds: below 1 is too smooth, above 1 too rough."),
+        ("Conservation", conservation),
+        ("Negatives", "For variables that cannot be negative: mean over all test regions and "
+         "seeds."),
+        ("Regime", "What a model saw of the target regions: zero_shot nothing, target_inputs their "
+         "unlabelled coarse fields, few_shot some labelled days, oracle their labelled training "
+         "days. Regimes are never ranked together."),
+        ("Exposure", "What any pretraining has seen of the target regions. Exposed models stand "
+         "apart."),
+    ]  # fmt: skip

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The committed rows of era5-sample, from nothing, with the public commands only.
+# BIN: the folder of the `elsewhere` command; OUT: runs and data; RESULTS: where the rows go.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+elsewhere="${BIN:-.venv/bin}/elsewhere"
+out="${OUT:-out/official}"
+task=era5-sample
+rows="${RESULTS:-leaderboard/results}/2026.1/$task@1"
+export ELSEWHERE_DATA="$out/data"
+
+"$elsewhere" build "$task"
+
+for null in nearest bilinear bicubic bilinear-dressed zero-rain; do
+  "$elsewhere" predict "$task" "$null" --score-only --out "$rows/$null/none-zero_shot/seed-0"
+done
+"$elsewhere" predict "$task" bilinear-projected --score-only \
+  --out "$rows/bilinear-projected/post_hoc-zero_shot/seed-0"
+
+for seed in 0 1 2; do
+  for regime in zero_shot oracle; do
+    for constraint in none add softmax; do
+      for skip in "" -skip; do
+        run="$out/runs/srcnn$skip-$constraint-$regime-$seed"
+        row="$rows/srcnn$skip/$constraint-$regime/seed-$seed"
+        "$elsewhere" train "$task" srcnn --constraint "$constraint" --regime "$regime" \
+          --seed "$seed" ${skip:+--skip} --out "$run"
+        "$elsewhere" predict "$task" "$run" --score-only --out "$row"
+        if [ "$constraint" = none ]; then
+          "$elsewhere" predict "$task" "$run" --post-hoc --score-only \
+            --out "$rows/srcnn$skip/post_hoc-$regime/seed-$seed"
+        fi
+      done
+    done
+  done
+done
