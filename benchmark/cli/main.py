@@ -1,0 +1,78 @@
+"""The entry point: runs a verb and turns what can go wrong into one clear message."""
+
+import errno
+import sys
+
+import typer
+from click.exceptions import Abort, ClickException
+from rich.console import Console
+
+from benchmark import __version__
+from benchmark.cli import comparing, demo, modelling, scoring, tasks
+from benchmark.cli.output import print_problems
+from benchmark.errors import InputError
+
+EXTRAS = {
+    "torch": "train",
+    "safetensors": "train",
+    "jinja2": "site",
+    "matplotlib": "site",
+}
+"""Which extra brings a module that the base installation lacks."""
+
+DONE, SAID_NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Does your downscaling model work elsewhere? Build a task, train, predict, score, show.",
+)
+for module in (demo, tasks, modelling, scoring, comparing):
+    module.add_to(app)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    """Does your downscaling model work elsewhere?"""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 1 a check said no, 2 wrong input, 130 interrupted."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    errors = Console(stderr=True, highlight=False)
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        print_problems(error.problems, errors)
+    except ClickException as error:
+        error.show()
+    except (Abort, KeyboardInterrupt):
+        errors.print("Interrupted. The same command goes on where this one stopped.")
+        return INTERRUPTED
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(str(error.name).partition(".")[0])
+        if extra is None:
+            raise
+        errors.print(
+            f"This verb needs {error.name}. Install it: pip install 'elsewhere\\[{extra}]'"
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        errors.print(
+            f"{error.strerror}{place}. Nothing that existed was changed: make room or choose "
+            "another folder, then repeat the command."
+        )
+    else:
+        return code if isinstance(code, int) else DONE
+    return WRONG_INPUT

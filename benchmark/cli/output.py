@@ -1,0 +1,119 @@
+"""What the verbs share: options, progress on stderr, tables and JSON on stdout."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from platformdirs import user_data_path
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from benchmark.errors import Problem
+from benchmark.results import Headline, Scores
+from benchmark.task import Task
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="ELSEWHERE_DATA",
+        help="Where pair stores live (default: the platform's user-data folder).",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Threads that score.")]
+SchedulerOption = Annotated[
+    str | None, typer.Option(help="Address of your own dask.distributed scheduler.")
+]
+
+Advance = Callable[[int, int, str], None]
+"""advance(done, total, text)."""
+
+
+def data_folder(data: Path | None) -> Path:
+    """The data folder: the flag or $ELSEWHERE_DATA, else the platform's user-data folder."""
+    return data or user_data_path("elsewhere", appauthor=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def print_problems(problems: Sequence[Problem], console: Console) -> None:
+    """Every problem, one after another: where, expected, got, what to do."""
+    noun = "problem" if len(problems) == 1 else "problems"
+    console.print(f"[bold red]{len(problems)} {noun}[/]")
+    for problem in problems:
+        console.print(f"[bold]{_plain(problem.where)}[/]")
+        console.print(f"  expected  {_plain(problem.expected)}")
+        console.print(f"  got       {_plain(problem.got)}")
+        console.print(f"  to do     {_plain(problem.fix)}")
+
+
+def _plain(text: str) -> str:
+    """Text that rich must not read as markup."""
+    return text.replace("[", "\\[")
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Advance]:
+    """A progress bar on stderr; nothing but its end where stderr is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None, note="")
+
+        def advance(done: int, total: int, text: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=text)
+
+        yield advance
+
+
+def counted(names: Iterable[str], total: int, advance: Advance) -> None:
+    """Drain an iterator of finished names into a progress bar."""
+    for done, name in enumerate(names, start=1):
+        advance(done, total, name)
+
+
+def headline_table(task: Task, scores: Scores) -> Table:
+    """Skill by board and variable, in- and out-of-distribution."""
+    table = Table(title=f"{task.id}: {scores.model.title}", title_justify="left")
+    for name in ("board", "variable", "ID skill", "OOD skill", "new regions", "worst OOD region"):
+        table.add_column(name)
+    by_place = {(h.board, h.variable, h.split): h for h in scores.headline}
+    for board, variable in dict.fromkeys((h.board, h.variable) for h in scores.headline):
+        home = by_place[board, variable, "test_id"]
+        away = by_place[board, variable, "test_ood"]
+        table.add_row(
+            board,
+            variable,
+            percent(home.skill),
+            percent(away.skill),
+            _claim(away),
+            f"{away.worst_region} {percent(away.worst)}",
+        )
+    return table
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with its sign; a dash where it is missing."""
+    return "-" if value is None else f"{100 * value:+.1f} %"
+
+
+def _claim(headline: Headline) -> str:
+    if headline.new_regions is None:
+        return "too few clusters"
+    low, high = headline.new_regions
+    return f"{percent(low)} to {percent(high)}"

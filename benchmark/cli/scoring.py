@@ -1,0 +1,102 @@
+"""`elsewhere template`, `validate` and `score`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmark.cli.output import (
+    DataOption,
+    JsonOption,
+    SchedulerOption,
+    WorkersOption,
+    data_folder,
+    headline_table,
+    print_json,
+    print_problems,
+    progress,
+)
+from benchmark.cli.tasks import TaskArgument
+from benchmark.pair_store import open_pair_store
+from benchmark.task import load_task
+
+PredictionsArgument = Annotated[Path, typer.Argument(help="A prediction store.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register these verbs."""
+    app.command("template")(template)
+    app.command("validate")(validate)
+    app.command("score")(score)
+
+
+def template(
+    name: TaskArgument,
+    out: Annotated[Path, typer.Option(help="The new prediction store.")],
+    members: Annotated[
+        int, typer.Option(min=1, help="1, or the task's members for an ensemble.")
+    ] = 1,
+    data: DataOption = None,
+) -> None:
+    """Write an empty prediction store (all NaN) to fill.
+
+    Example: `elsewhere template era5-sample --out my-predictions`
+    """
+    from benchmark.template import write_template
+
+    store = open_pair_store(load_task(name), data_folder(data))
+    write_template(store, out, members=members)
+    print(f"{out}: fill every REGION.zarr, edit model.toml, then `elsewhere validate {name} {out}`")
+
+
+def validate(
+    name: TaskArgument,
+    predictions: PredictionsArgument,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name every problem of a prediction store; exit 2 when there is one.
+
+    Example: `elsewhere validate era5-sample my-predictions`
+    """
+    from benchmark.validate import validate_predictions
+
+    store = open_pair_store(load_task(name), data_folder(data))
+    problems = validate_predictions(store, predictions)
+    if as_json:
+        print_json([asdict(problem) for problem in problems])
+    elif problems:
+        print_problems(problems, Console(stderr=True, highlight=False))
+    else:
+        print(f"{predictions}: no problem, ready to be scored")
+    if problems:
+        raise typer.Exit(2)
+
+
+def score(
+    name: TaskArgument,
+    predictions: PredictionsArgument,
+    out: Annotated[Path, typer.Option(help="Folder for scores.json and the case table.")],
+    workers: WorkersOption = 1,
+    scheduler: SchedulerOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a prediction store; interrupted, a second call goes on where it stopped.
+
+    Example: `elsewhere score era5-sample my-predictions --out my-scores --workers 2`
+    """
+    from benchmark.evaluate import score as evaluate
+    from benchmark.sources import StoredPredictions
+
+    store = open_pair_store(load_task(name), data_folder(data))
+    source = StoredPredictions(store.task, predictions)
+    with progress("score") as advance:
+        scores = evaluate(store, source, out, workers=workers, scheduler=scheduler, report=advance)
+    if as_json:
+        print_json({"scores": str(out / "scores.json")})
+    else:
+        Console().print(headline_table(store.task, scores))
+        print(f"{out / 'scores.json'}")

@@ -1,0 +1,113 @@
+"""`elsewhere tasks`, `task` and `build`."""
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.cli.output import DataOption, JsonOption, data_folder, print_json, progress
+from benchmark.geometry import cluster_labels
+from benchmark.task import SPLITS, Task, load_task, task_names
+
+TaskArgument = Annotated[str, typer.Argument(help="Name of a task; see `elsewhere tasks`.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register these verbs."""
+    app.command("tasks")(tasks)
+    app.command("task")(task)
+    app.command("build")(build)
+
+
+def tasks(as_json: JsonOption = False) -> None:
+    """List the tasks.
+
+    Example: `elsewhere tasks`
+    """
+    known = [load_task(name) for name in task_names()]
+    if as_json:
+        print_json([{"name": t.name, "revision": t.revision, "title": t.title} for t in known])
+        return
+    table = Table("task", "track", "factor", "regions", "title")
+    for t in known:
+        table.add_row(t.id, t.track, f"{t.factor:g}", str(len(t.regions)), t.title)
+    Console().print(table)
+
+
+def task(name: TaskArgument, as_json: JsonOption = False) -> None:
+    """Show one task's contract.
+
+    Example: `elsewhere task era5-sample`
+    """
+    contract = load_task(name)
+    if as_json:
+        print_json(contract.model_dump(mode="json"))
+        return
+    _show(contract, Console())
+
+
+def build(
+    name: TaskArgument,
+    data: DataOption = None,
+    regions: Annotated[
+        list[str] | None, typer.Option("--regions", help="Only these regions (repeatable).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a task's pair store with its recipe; a second call goes on where one stopped.
+
+    Example: `elsewhere build era5-sample --data ./data`
+    """
+    from data_recipes.build import build as build_store
+
+    contract = load_task(name)
+    done: Counter[bool] = Counter()
+    total = len(regions or contract.regions)
+    with progress(f"build {contract.id}") as advance:
+
+        def report(region: str, built: bool) -> None:
+            done[built] += 1
+            advance(done.total(), total, region)
+
+        store = build_store(
+            contract, data_folder(data), regions=tuple(regions or ()), report=report
+        )
+    summary = {"folder": str(store.folder), "built": done[True], "kept": done[False]}
+    if as_json:
+        print_json(summary)
+    else:
+        print(f"{done[True]} regions built, {done[False]} kept, in {store.folder}")
+
+
+def _show(contract: Task, console: Console) -> None:
+    console.print(f"[bold]{contract.id}[/]  {contract.title}")
+    console.print(contract.summary.strip())
+    if contract.banner:
+        console.print(f"[yellow]{contract.banner.strip()}[/]")
+    console.print(
+        f"track {contract.track}, factor {contract.factor:g}, fine spacing "
+        f"{contract.spacing:g} degrees, margin {contract.margin} coarse cell(s), "
+        f"{contract.members} members, one case a {contract.case}"
+    )
+    primary = contract.primary
+    console.print(f"ranked by {primary.metric} of {primary.variable}")
+    variables = Table("variable", "units", "cell methods", "long name")
+    for variable in contract.variables:
+        variables.add_row(variable.name, variable.units, variable.cell_methods, variable.long_name)
+    console.print(variables)
+    splits = Table("split", "period", "regions")
+    for split in SPLITS:
+        period = contract.period_of(split)
+        names = ", ".join(region.name for region in contract.regions_of(split))
+        splits.add_row(split, f"{period.first} to\n{period.last}", names)
+    console.print(splits)
+    ood = contract.regions_of("test_ood")
+    clusters = len(set(cluster_labels(ood, within_km=contract.cluster_km)))
+    console.print(
+        f"test_ood: {len(ood)} regions in {clusters} clusters "
+        f"(boxes closer than {contract.cluster_km:g} km count as one)"
+    )
+    for source in contract.sources:
+        console.print(f"{source.product} ({source.licence}): {source.attribution.strip()}")
