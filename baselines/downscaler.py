@@ -44,7 +44,8 @@ class Downscaler(nn.Module):
     yes        B + increment z     logits log B + z increment / mean
     =========  ==================  =============================================
 
-    before the layer. To first order a unit of z then moves every variant by the same amount, and
+    before the layer. The factor of z in a logit is cut at 1, or rare rain explodes; apart from
+    that, a unit of z moves every variant by the same amount to first order, and
     with a skip and z = 0 both layers give bilinear interpolation projected onto the constraint.
     (The paper applies softmax to min-max-normalised fields; out of distribution these leave
     [0, 1] and flip signs, so here every layer acts on physical values, which must be >= 0 for
@@ -68,7 +69,6 @@ class Downscaler(nn.Module):
         self.in_logits = self.layer is softmax
         scale = scaling.increment if skip else scaling.sd
         if self.in_logits:
-            # A unit of z must not move a logit by more than 1, or rare rain explodes.
             scale = np.minimum(scale / np.abs(scaling.mean), 1.0)
         bilinear = Bilinear.on(grid)
         for name, values in (

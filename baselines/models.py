@@ -35,9 +35,9 @@ class TrainingConfig(Frozen):
 
     steps: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     schedule: Literal["constant", "cosine"]
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     mirror: bool
     """Mirror batches north-south and east-west at random."""
     validate_every: Annotated[int, Field(ge=1)]

@@ -142,5 +142,20 @@ def load_run(folder: Path, task: Task) -> tuple[RunRecord, Downscaler]:
     with torch.random.fork_rng(devices=[]):
         model = build(record.request, record.scaling, task)
     tensors, _ = load_tensors(folder / WEIGHTS)
-    model.network.load_state_dict(tensors)
+    load_weights(model, tensors, folder / WEIGHTS)
     return record, model.eval()
+
+
+def load_weights(model: Downscaler, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put weights into a network; InputError when they are those of another one."""
+    try:
+        model.network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(
+            Problem(
+                str(path),
+                "the weights of this run's network",
+                str(error).splitlines()[-1].strip(),
+                "Train again into a new folder.",
+            )
+        ) from None

@@ -1,7 +1,10 @@
 """SR-CNN of Harder et al. (JMLR 24(365), 2023): residual blocks after transposed convolutions."""
 
 import math
+from typing import Annotated
 
+import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from benchmark.errors import InputError, Problem
@@ -13,8 +16,8 @@ REFERENCE = "Harder et al., JMLR 24(365), 2023, arXiv 2208.05424"
 class SRCNNConfig(Frozen):
     """Width and depth; the defaults are the published ones (100,833 parameters at factor 4)."""
 
-    width: int = 32
-    blocks: int = 4
+    width: Annotated[int, Field(ge=1)] = 32
+    blocks: Annotated[int, Field(ge=0)] = 4
 
 
 class ResidualBlock(nn.Module):
@@ -54,9 +57,10 @@ class SRCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised coarse fields to the raw fine output."""
+        features = self.body(x)
         # The head stays in full precision: bfloat16 would quantise the output itself.
-        features = self.body(x).float()
-        return self.head(features)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.head(features.float())
 
 
 def _upsampling(width: int, factor: float) -> list[nn.Module]:

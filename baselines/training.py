@@ -23,6 +23,7 @@ from baselines.runs import (
     RunRecord,
     build,
     load_tensors,
+    load_weights,
     read_record,
     save_tensors,
     write_record,
@@ -134,17 +135,26 @@ def _update(
         z = fit.model.network(normalised.contiguous(memory_format=torch.channels_last))
     # The skip and the layer stay in float32: bfloat16 would break the conservation.
     value = loss(fit.model.finish(z.float(), batch.coarse, batch.block_weights), batch, scaling)
-    if not torch.isfinite(value):
-        raise InputError(
-            Problem(
-                f"training step {fit.step + 1}", "a finite loss", f"{value.item()}",
-                "The last checkpoint is kept; lower training.learning_rate.",
-            )
-        )  # fmt: skip
+    number = _finite(value, f"training step {fit.step + 1}")
     fit.optimiser.zero_grad()
     value.backward()
     fit.optimiser.step()
-    return value.item()
+    return number
+
+
+def _finite(value: Tensor, where: str) -> float:
+    """The loss as a number; InputError when it diverged, before anything is kept of it."""
+    number = value.item()
+    if not math.isfinite(number):
+        raise InputError(
+            Problem(
+                where,
+                "a finite loss",
+                str(number),
+                "The last checkpoint is kept; lower training.learning_rate.",
+            )
+        )
+    return number
 
 
 def _learning_rate(step: int, config: TrainingConfig) -> float:
@@ -157,7 +167,7 @@ def _validate(fit: Fit, validation: Pairs, scaling: Scaling) -> None:
     fit.model.eval()
     with torch.no_grad():
         predicted = fit.model(validation.coarse, validation.block_weights)
-        value = loss(predicted, validation, scaling).item()
+        value = _finite(loss(predicted, validation, scaling), f"validation at step {fit.step}")
     fit.model.train()
     since = fit.step - (fit.curve[-1].step if fit.curve else 0)
     if not fit.curve or value < min(point.val for point in fit.curve):
@@ -192,7 +202,7 @@ def _load_checkpoint(fit: Fit, request: Request, folder: Path) -> None:
         kind, _, rest = name.partition(".")
         if kind in parts:
             parts[kind][rest] = tensor
-    fit.model.network.load_state_dict(parts["model"])
+    load_weights(fit.model, parts["model"], folder / CHECKPOINT)
     fit.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in parts["adam"].items():

@@ -20,7 +20,7 @@ from benchmark.model_card import ModelCard, write_card
 from benchmark.pair_store import PairStore
 from benchmark.provenance import hardware, package_commit, package_versions, peak_memory_mb
 from benchmark.references import REFERENCES
-from benchmark.results import CARD, CASES, Headline, Run, Scores, write_scores
+from benchmark.results import CARD, CASES, SCORES, Headline, Run, Scores, write_scores
 from benchmark.sample_fields import SAMPLE, write_sample
 from benchmark.scoring import Scored, Source, score_cases
 from benchmark.skill import as_skill, contrast
@@ -74,10 +74,13 @@ def score(
         streamed=streamed,
     )
     scores = _scores(store, source.card, scored, references, run)
-    save_table(scored.table, out / CASES)
-    write_sample(store, source, out / SAMPLE)
-    write_card(out / CARD, source.card)
-    write_scores(out, scores)
+    # All is written aside first: the renames need no room, so old and new files never mix.
+    save_table(scored.table, work / CASES)
+    write_sample(store, source, work / SAMPLE)
+    write_card(work / CARD, source.card)
+    write_scores(work, scores)
+    for name in (CASES, SAMPLE, CARD, SCORES):
+        (work / name).replace(out / name)
     for partial in out.glob(f"{PARTIAL}*"):
         shutil.rmtree(partial)
     return scores

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.errors import BaseZarrError
 
 from benchmark.errors import InputError, Problem
 from benchmark.grid import RegionGrid, region_grid
@@ -54,18 +55,21 @@ class RegionStore:
         Missing data: NaN where the product has none. Errors: InputError when the values are not
         those that were built (their digest differs from the recorded one).
         """
-        values = np.asarray(_array(self._root, f"{side}/{variable}")[steps], dtype=np.float32)
-        recorded = np.asarray(_array(self._root, f"digest/{side}_{variable}")[steps])
+        values = self._decoded(f"{side}/{variable}", steps).astype(np.float32, copy=False)
+        recorded = self._decoded(f"digest/{side}_{variable}", steps)
         if not np.array_equal(step_digests(values), recorded):
-            raise InputError(
-                Problem(
-                    f"{self.path}: {side}/{variable}",
-                    "the values that were built",
-                    "others: their BLAKE3 digest differs",
-                    f"Delete the folder and run `elsewhere build {self.task.name}` again.",
-                )
-            )
+            raise self._damaged(f"{side}/{variable}", "others: their BLAKE3 digest differs")
         return values
+
+    def _decoded(self, name: str, steps: slice) -> NDArray[Any]:
+        try:
+            return np.asarray(_array(self._root, name)[steps])
+        except (RuntimeError, ValueError, OSError, BaseZarrError) as error:
+            raise self._damaged(name, f"{type(error).__name__}: {error}"[:200]) from None
+
+    def _damaged(self, name: str, got: str) -> InputError:
+        fix = f"Delete {self.path} and run `elsewhere build {self.task.name}` again."
+        return InputError(Problem(f"{self.path}: {name}", "the values that were built", got, fix))
 
     def static(self, name: str) -> Field:
         """(y, x) static field on the fine grid: `land_fraction` (1) or `orography` (m)."""
@@ -116,11 +120,10 @@ def open_pair_store(task: Task, data: Path) -> PairStore:
         got = "none of them" if len(missing) == len(task.regions) else f"no {', '.join(missing)}"
         expected = f"a pair store with {len(task.regions)} regions"
         raise InputError(Problem(str(folder), expected, got, fix))
-    wrong = [name for name, m in store.manifests.items() if m.task != task.id]
+    wrong = [n for n, m in store.manifests.items() if (m.task, m.region) != (task.id, n)]
     if wrong:
-        raise InputError(
-            Problem(str(folder), f"manifests of {task.id}", f"others in {', '.join(wrong)}", fix)
-        )
+        expected = f"manifests of {task.id}, each of its own region"
+        raise InputError(Problem(str(folder), expected, f"others in {', '.join(wrong)}", fix))
     return store
 
 

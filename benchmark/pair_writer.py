@@ -118,12 +118,8 @@ def write_region(
 
 
 def _create(writer: RegionWriter, times: NDArray[np.datetime64]) -> None:
-    licence = {
-        "attribution": "; ".join(source.attribution for source in writer.task.sources),
-        "Conventions": "CF-1.11",
-    }
     for side in SIDES:
-        group = writer.root.create_group(side, attributes=licence)
+        group = writer.root.create_group(side, attributes=_licence(writer.task))
         grid = getattr(writer.grid, side)
         write_time(group, times)
         write_axes(group, grid)
@@ -140,6 +136,12 @@ def _create(writer: RegionWriter, times: NDArray[np.datetime64]) -> None:
             )
 
 
+def _licence(task: Task) -> dict[str, str]:
+    """What travels with every group: attribution and the conventions it follows."""
+    attribution = "; ".join(source.attribution for source in task.sources)
+    return {"attribution": attribution, "Conventions": "CF-1.11"}
+
+
 def write_axes(group: zarr.Group, grid: Grid) -> None:
     """Cell centres as the coordinates `y` (latitude) and `x` (longitude)."""
     for name, axis, standard, units in (
@@ -153,7 +155,7 @@ def write_axes(group: zarr.Group, grid: Grid) -> None:
 def _write_static(
     writer: RegionWriter, static: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, str]:
-    group = writer.root.create_group("static")
+    group = writer.root.create_group("static", attributes=_licence(writer.task))
     write_axes(group, writer.grid.fine)
     digests = {}
     fields: dict[str, NDArray[Any]] = {**static, "cell_area": writer.grid.fine.area}

@@ -5,6 +5,7 @@ for the test period of every test region, in- and out-of-distribution; `PRED/mod
 the model.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def write_predictions(predictor: Predictor, store: PairStore, folder: Path) -> I
     on where it stopped. Errors: InputError when `folder` holds another model's predictions.
     """
     _claim(folder, predictor)
+    for stale in folder.glob(".*.zarr.*"):  # what a killed run was writing
+        shutil.rmtree(stale)
     for region in expected_regions(store):
         path = folder / f"{region.name}.zarr"
         if not path.exists():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.errors import InputError, Problem
 from benchmark.hashing import text_digest
 from benchmark.model_card import ModelCard, read_card
 from benchmark.pair_store import RegionStore
@@ -38,10 +39,21 @@ class StoredPredictions:
         path = self.folder / f"{region.name}.zarr"
         group = open_group(path, fix="Run `elsewhere validate` for every problem.")
         within = slice(steps.start - first, steps.stop - first)
-        return {
-            name: np.asarray(group[name][within])  # type: ignore[index]
-            for name in self.task.variable_names
-        }
+        fields = {}
+        for name in self.task.variable_names:
+            try:
+                fields[name] = np.asarray(group[name][within])  # type: ignore[index]
+            except Exception as error:
+                got = f"{type(error).__name__}: {error}"[:200]
+                raise InputError(
+                    Problem(
+                        f"{path}: {name}",
+                        "readable values",
+                        got,
+                        "Run `elsewhere validate` for every problem.",
+                    )
+                ) from None
+        return fields
 
     def fingerprint(self) -> str:
         """Every file's name, size and time of change, and the card."""

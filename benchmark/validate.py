@@ -89,12 +89,16 @@ def _region(
         group = open_group(path, fix="Write it again.")
     except InputError as error:
         return list(error.problems)
+    try:
+        found = dict(group.members())
+    except Exception as error:
+        return [_unreadable(str(path), error)]
     problems = _members(region.task, group, path, card)
     problems += _coordinates(region, group, path)
     known = {*COORDINATES, *region.task.variable_names}
     problems += [
         Problem(f"{path}: {name}", "only the task's variables", "an extra one", "Remove it.")
-        for name in sorted(set(group.keys()) - known)
+        for name in sorted(set(found) - known)
     ]
     for variable in region.task.variables:
         array = group.get(variable.name)
@@ -102,7 +106,9 @@ def _region(
         if not isinstance(array, zarr.Array):
             problems.append(Problem(where, "a variable of the task", "none", "Predict it."))
             continue
-        structure = _structure(region, array, where, variable.units)
+        member = found.get("member")
+        members = member.shape[0] if isinstance(member, zarr.Array) and member.ndim == 1 else None
+        structure = _structure(region, array, where, variable.units, members)
         problems += structure
         if values and not structure:
             problems += _values(region, array, where)
@@ -179,7 +185,7 @@ def _span(values: NDArray[Any]) -> str:
 
 
 def _structure(
-    region: RegionStore, array: zarr.Array[Any], where: str, units: str
+    region: RegionStore, array: zarr.Array[Any], where: str, units: str, members: int | None
 ) -> list[Problem]:
     """Dimensions, shape, dtype, units."""
     problems = []
@@ -188,14 +194,25 @@ def _structure(
         got = f"({', '.join(str(name) for name in names)})"
         problems.append(Problem(where, f"dimensions ({', '.join(DIMS)})", got, "Transpose it."))
     times = region.steps(region.task.periods.test)
-    shape = (times.stop - times.start, array.shape[1] if array.ndim == 4 else -1,
+    given = array.shape[1] if array.ndim == 4 else -1
+    shape = (times.stop - times.start, members or given,
              *region.grid.fine.shape)  # fmt: skip
     if array.shape != shape:
-        expected = f"shape ({shape[0]}, member, {shape[2]}, {shape[3]})"
+        expected = f"shape ({shape[0]}, {members or 'member'}, {shape[2]}, {shape[3]})"
         problems.append(Problem(where, expected, str(array.shape), "Predict the whole period."))
     if array.dtype != np.float32:
         problems.append(
             Problem(where, "float32", str(array.dtype), "Store it as float32; nothing is cast.")
+        )
+    if not np.isnan(array.fill_value) and array.nchunks_initialized < array.nchunks:
+        lost = array.nchunks - array.nchunks_initialized
+        problems.append(
+            Problem(
+                where,
+                "every chunk, or fill_value NaN",
+                f"{lost} chunk(s) absent that would read as {array.fill_value}",
+                "Write it again with fill_value NaN.",
+            )
         )
     packed = sorted({"scale_factor", "add_offset"} & set(array.attrs))
     if packed:

@@ -67,9 +67,13 @@ def _is_current(folder: Path, task: Task, region: Region, recipe: Recipe) -> boo
     path = folder / f"{region.name}.json"
     if not (path.is_file() and (folder / f"{region.name}.zarr").is_dir()):
         return False
-    manifest = read_manifest(path)
+    try:
+        manifest = read_manifest(path)
+    except InputError:
+        return False  # a damaged manifest is what building again mends
     return (
         manifest.task == task.id
+        and manifest.region == region.name
         and manifest.source_ids == recipe.source_ids
         and manifest.recipe == recipe.configuration
     )

@@ -2,9 +2,9 @@
 
 import errno
 import sys
+from typing import Any
 
 import typer
-from click.exceptions import Abort, ClickException
 from rich.console import Console
 
 from benchmark import __version__
@@ -19,6 +19,9 @@ EXTRAS = {
     "matplotlib": "site",
 }
 """Which extra brings a module that the base installation lacks."""
+
+_USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+"""Typer's own click, vendored since typer 0.26 or so: not the `click` that may be installed."""
 
 DONE, SAID_NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -49,15 +52,15 @@ def main() -> None:
 
 def _run() -> int:
     errors = Console(stderr=True, highlight=False)
+    code = WRONG_INPUT
     try:
         code = app(standalone_mode=False)
     except InputError as error:
         print_problems(error.problems, errors)
-    except ClickException as error:
+    except _USAGE_ERROR as error:
         error.show()
-    except (Abort, KeyboardInterrupt):
-        errors.print("Interrupted. The same command goes on where this one stopped.")
-        return INTERRUPTED
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(str(error.name).partition(".")[0])
         if extra is None:
@@ -66,7 +69,12 @@ def _run() -> int:
             f"This verb needs {error.name}. Install it: pip install 'elsewhere\\[{extra}]'"
         )
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            errors.print(
+                f"{error.strerror}: {error.filename}. Choose another path.", soft_wrap=True
+            )
+            return WRONG_INPUT
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         place = f" ({error.filename})" if error.filename else ""
         errors.print(
@@ -74,5 +82,7 @@ def _run() -> int:
             "another folder, then repeat the command."
         )
     else:
-        return code if isinstance(code, int) else DONE
-    return WRONG_INPUT
+        code = code if isinstance(code, int) else DONE
+    if code == INTERRUPTED:
+        errors.print("Interrupted. The same command goes on where this one stopped.")
+    return code

@@ -49,12 +49,12 @@ def print_json(value: Any) -> None:
 def print_problems(problems: Sequence[Problem], console: Console) -> None:
     """Every problem, one after another: where, expected, got, what to do."""
     noun = "problem" if len(problems) == 1 else "problems"
-    console.print(f"[bold red]{len(problems)} {noun}[/]")
+    console.print(f"[bold red]{len(problems)} {noun}[/]", soft_wrap=True)
     for problem in problems:
-        console.print(f"[bold]{_plain(problem.where)}[/]")
-        console.print(f"  expected  {_plain(problem.expected)}")
-        console.print(f"  got       {_plain(problem.got)}")
-        console.print(f"  to do     {_plain(problem.fix)}")
+        console.print(f"[bold]{_plain(problem.where)}[/]", soft_wrap=True)
+        console.print(f"  expected  {_plain(problem.expected)}", soft_wrap=True)
+        console.print(f"  got       {_plain(problem.got)}", soft_wrap=True)
+        console.print(f"  to do     {_plain(problem.fix)}", soft_wrap=True)
 
 
 def _plain(text: str) -> str:
@@ -91,7 +91,8 @@ def headline_table(task: Task, scores: Scores) -> Table:
     """Skill by board and variable, in- and out-of-distribution."""
     table = Table(title=f"{task.id}: {scores.model.title}", title_justify="left")
     for name in ("board", "variable", "ID skill", "OOD skill", "new regions", "worst OOD region"):
-        table.add_column(name)
+        # Names are never cut, also where the terminal is narrow.
+        table.add_column(name, overflow="fold", no_wrap=name in ("board", "variable"))
     by_place = {(h.board, h.variable, h.split): h for h in scores.headline}
     for board, variable in dict.fromkeys((h.board, h.variable) for h in scores.headline):
         home = by_place[board, variable, "test_id"]

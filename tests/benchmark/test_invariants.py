@@ -70,10 +70,12 @@ def test_a_healthy_table_passes(
 
 
 def test_mae_above_rmse(small: PairStore, many: Result) -> None:
-    """Absolute errors that squared ones do not carry are found, with the place."""
+    """An MAE above the RMSE by a part in 1e9 is found, with the place."""
 
     def change(table: xr.Dataset) -> None:
-        at(table, "abs_error").values *= 50.0
+        weight, squared = (float(at(table, name).sum()) for name in ("weight", "squared_error"))
+        absolute = at(table, "abs_error").values
+        absolute *= (1 + 1e-9) * np.sqrt(squared * weight) / absolute.sum()
 
     (problem,) = broken(small, many, change)
     assert "MAE <= RMSE" in problem
@@ -82,10 +84,11 @@ def test_mae_above_rmse(small: PairStore, many: Result) -> None:
 
 
 def test_bias_above_mse(small: PairStore, many: Result) -> None:
-    """A bias that squared errors do not carry."""
+    """A bias, of either sign, whose square is above the MSE by a part in 1e9."""
 
     def change(table: xr.Dataset) -> None:
-        at(table, "error").values[:] = 50.0 * at(table, "abs_error").values
+        weight, squared = (float(at(table, name).sum()) for name in ("weight", "squared_error"))
+        at(table, "error").values[:] = -(1 + 1e-9) * np.sqrt(squared * weight) / 8
 
     (problem,) = broken(small, many, change)
     assert "bias^2 <= MSE" in problem

@@ -1,7 +1,9 @@
 """Scores do not depend on blocks, workers, the order of regions, or on storing predictions."""
 
 import multiprocessing
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,3 +192,55 @@ def test_bilinear_against_itself(small: PairStore) -> None:
         table["weight"].sel(stratum="all", variable="t2m", drop=True),
         table["weight"].sel(stratum="all", variable="precipitation", drop=True),
     )
+
+
+def test_blocks_are_put_in_time_order(small: PairStore) -> None:
+    """Steps 5 to 23: blocks whose names sort otherwise than their numbers are one series."""
+    periods = small.task.periods
+    early = periods.test.model_copy(update={"first": datetime(2026, 3, 26, 12)})
+    task = small.task.model_copy(
+        update={"periods": periods.model_copy(update={"test": early}), "case": "day"}
+    )
+    longer = PairStore(task, small.folder)
+    source = StreamedPredictions(BilinearReference(longer), "b")
+    whole = score_cases(longer, source, steps_per_block=100)
+    assert whole.table.sizes["case"] == 6, "days"
+    assert_same(score_cases(longer, source, steps_per_block=1), whole)
+
+
+def test_cells_without_truth_are_left_out(
+    small: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product's own gaps take weight away and nothing else: no sum, no rank, no filling.
+
+    The truth of t2m loses a whole block, one cell of another, and cells of the margin.
+    """
+    original = RegionStore.read
+
+    def with_gaps(self: RegionStore, side: str, variable: str, steps: slice) -> Any:
+        values = original(self, side, variable, steps).copy()
+        if (side, variable) == ("fine", "t2m"):
+            values[:, 8:12, 12:16] = np.nan
+            values[:, 20, 21] = np.nan
+            values[:, :2] = np.nan
+        return values
+
+    source = StreamedPredictions(BilinearReference(small), "b")
+    expected = score_cases(small, source).table
+    monkeypatch.setattr(RegionStore, "read", with_gaps)
+    found = score_cases(small, source).table
+    others = ["wind_speed", "precipitation"]
+    xr.testing.assert_identical(found.sel(variable=others), expected.sel(variable=others))
+    for name in found["region"].values:
+        scored = small.region(name).grid.scored
+        area, blocks = scored.fine.area, scored.coarse.area
+        lost = area[4:8, 8:12].sum() + area[16, 17]
+        row, before = (t.sel(variable="t2m", region=name, stratum="all") for t in (found, expected))
+        np.testing.assert_allclose(before["weight"] - row["weight"], lost, rtol=1e-9)
+        np.testing.assert_allclose(row["rank_weight"].sum("rank"), row["weight"], rtol=1e-12)
+        np.testing.assert_array_equal(row["block_weight"], before["block_weight"])
+        part = before["whole_block_weight"] - row["whole_block_weight"]
+        np.testing.assert_allclose(part, blocks[1, 2] + blocks[4, 4], rtol=1e-9)
+        assert bool((row["squared_error"] < before["squared_error"]).all())
+        mean = (row["t"] / row["weight"]).values
+        assert 230 < mean.min() < mean.max() < 320, "missing is not zero kelvin"

@@ -151,7 +151,7 @@ def test_no_room_for_a_file_is_one_message(
     verb: str, shell: dict[str, str], data: Path, tmp_path: Path
 ) -> None:
     """A real limit on file size (`ulimit -f`, as clusters set it) in a process of its own."""
-    words: list[str | Path] = {
+    choices: dict[str, list[str | Path]] = {
         "build": ["build", "era5-sample", "--data", tmp_path / "out"],
         "predict": [
             "predict",
@@ -162,7 +162,8 @@ def test_no_room_for_a_file_is_one_message(
             "--data",
             data,
         ],
-    }[verb]
+    }
+    words = choices[verb]
     done = subprocess.run(
         [Path(sys.executable).with_name("elsewhere"), *words],
         env=shell, capture_output=True, text=True, timeout=60, check=False,

@@ -171,7 +171,7 @@ def test_an_interrupted_training_goes_on(
     tiny: list[str], elsewhere: Command, shell: dict[str, str], data: Path, tmp_path: Path
 ) -> None:
     """Ctrl-C exits 130 and says so; the same command finishes the very run it would have been."""
-    longer = [word.replace("steps=4", "steps=200").replace("every=2", "every=10") for word in tiny]
+    longer = [word.replace("steps=4", "steps=100").replace("every=2", "every=10") for word in tiny]
     out, whole = tmp_path / "run", tmp_path / "whole"
     words = ["train", "era5-sample", "srcnn", *longer, "--data", str(data), "--out"]
     code, said = interrupt([*words, str(out)], shell, (out / "checkpoint.safetensors").exists)
