@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import xarray as xr
-
-from benchmark.case_table import load_table, table_hash
 from benchmark.errors import InputError, Problem
 from benchmark.metrics import BOARDS, board_score
-from benchmark.results import CASES, SCORES, Scores, read_scores
+from benchmark.results import SCORES, Scores, read_row
 from benchmark.skill import Contrast, as_gap, contrast
 from benchmark.task import TEST_SPLITS, Split, load_task
 
@@ -45,8 +42,8 @@ def compare(old: Path, new: Path) -> list[Difference]:
 
     Errors: InputError when they are not of the same release, task and data.
     """
-    (old_scores, old_cases), (new_scores, new_cases) = (
-        _read(folder) for folder in (_folder(old), _folder(new))
+    (old_scores, old_cases, _), (new_scores, new_cases, _) = (
+        read_row(folder) for folder in (_folder(old), _folder(new))
     )
     _same_ground(old_scores, new_scores, new)
     task = load_task(new_scores.task.partition("@")[0])
@@ -61,19 +58,6 @@ def compare(old: Path, new: Path) -> list[Difference]:
                 )
                 differences.append(Difference(board, variable, split, new_metric, result))
     return differences
-
-
-def _read(folder: Path) -> tuple[Scores, xr.Dataset]:
-    scores, (cases, totals) = read_scores(folder / SCORES), load_table(folder / CASES)
-    found = table_hash(cases, totals)
-    if found != scores.case_table_hash:
-        raise InputError(
-            Problem(
-                str(folder / CASES), f"the case table of {SCORES}, {scores.case_table_hash}",
-                f"another one, {found}", "Score the predictions again.",
-            )
-        )  # fmt: skip
-    return scores, cases
 
 
 def _folder(path: Path) -> Path:

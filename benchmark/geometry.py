@@ -11,6 +11,9 @@ from benchmark.task import Region
 EARTH_RADIUS_M = 6_371_229.0
 """Radius of ERA5's and CERRA's spherical earth."""
 
+COARSE_STEP, FINE_STEP = 0.5, 0.01
+"""Degrees between the border points that distances are taken from."""
+
 Array = NDArray[np.float64]
 
 
@@ -25,23 +28,21 @@ def cell_area(lat_edges: Array, lon_edges: Array) -> Array:
 
 
 @cache
-def box_distance_km(first: Region, second: Region, *, step: float = 0.5) -> float:
+def box_distance_km(first: Region, second: Region) -> float:
     """Smallest great-circle distance between two lat-lon boxes in km; 0 where they overlap.
 
-    The smallest distance between disjoint boxes is attained on their borders, which are sampled
-    every `step` degrees (haversine formula).
+    The smallest distance between disjoint boxes is attained on their borders (haversine formula).
+    They are sampled every 0.5 degrees, and every 0.01 degrees around the closest pair of points.
     """
     if _overlap(first, second):
         return 0.0
-    lat_1, lon_1 = _border(first, step)
-    lat_2, lon_2 = _border(second, step)
-    half_lat = (lat_1[:, None] - lat_2[None, :]) / 2
-    half_lon = (lon_1[:, None] - lon_2[None, :]) / 2
-    chord = (
-        np.sin(half_lat) ** 2
-        + np.cos(lat_1)[:, None] * np.cos(lat_2)[None, :] * np.sin(half_lon) ** 2
-    )
-    return float(2 * EARTH_RADIUS_M / 1000 * np.arcsin(np.sqrt(chord.min())))
+    points = _border(first, COARSE_STEP), _border(second, COARSE_STEP)
+    _, near = _closest(*points)
+    fine = [
+        _around(_border(region, FINE_STEP), point)
+        for region, point in zip((first, second), near, strict=True)
+    ]
+    return _closest(fine[0], fine[1])[0]
 
 
 def cluster_labels(regions: Sequence[Region], *, within_km: float) -> list[int]:
@@ -65,11 +66,27 @@ def _overlap(first: Region, second: Region) -> bool:
     return lat and lon
 
 
-def _border(region: Region, step: float) -> tuple[Array, Array]:
-    """Points along the four edges of a box, in radians."""
+def _closest(first: Array, second: Array) -> tuple[float, tuple[Array, Array]]:
+    """The smallest distance in km between two sets of (2, n) points, and the pair that has it."""
+    half = (first[:, :, None] - second[:, None, :]) / 2
+    cosines = np.cos(first[0])[:, None] * np.cos(second[0])[None, :]
+    chord = np.sin(half[0]) ** 2 + cosines * np.sin(half[1]) ** 2
+    i, j = divmod(int(chord.argmin()), chord.shape[1])
+    distance = 2 * EARTH_RADIUS_M / 1000 * np.arcsin(np.sqrt(chord[i, j]))
+    return float(distance), (first[:, i], second[:, j])
+
+
+def _around(points: Array, centre: Array) -> Array:
+    """The points within one coarse step of `centre` in latitude and longitude."""
+    near = np.abs(points - centre[:, None]).max(axis=0) <= np.deg2rad(1.001 * COARSE_STEP)
+    return np.asarray(points[:, near])
+
+
+def _border(region: Region, step: float) -> Array:
+    """(2, n) latitudes and longitudes along the four edges of a box, in radians."""
     (south, north), (west, east) = region.lat, region.lon
     lat = np.linspace(south, north, max(2, round((north - south) / step) + 1))
     lon = np.linspace(west, east, max(2, round((east - west) / step) + 1))
     lats = np.concatenate([lat, lat, np.full_like(lon, south), np.full_like(lon, north)])
     lons = np.concatenate([np.full_like(lat, west), np.full_like(lat, east), lon, lon])
-    return np.deg2rad(lats), np.deg2rad(lons)
+    return np.deg2rad(np.stack([lats, lons]))

@@ -29,7 +29,15 @@ class Metric:
     direction: Direction
     formula: str
     reference: str
+    needs: tuple[str, ...]
+    """The statistics that it is computed from."""
     compute: Callable[[xr.Dataset], xr.DataArray]
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The weights that divide its statistics."""
+        kinds = (STATISTICS[name].weight for name in self.needs)
+        return tuple(dict.fromkeys(WEIGHTS[kind] for kind in kinds if kind in WEIGHTS))
 
     def __call__(self, totals: xr.Dataset) -> xr.DataArray:
         """The metric for every entry of the remaining dims."""
@@ -124,59 +132,148 @@ _WILKS = "Wilks, Statistical Methods in the Atmospheric Sciences, ch. 9"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("bias", "bias", "variable", "zero", "<p - t>", _WILKS, _plain("error")),
-        Metric("mae", "MAE", "variable", "lower", "<|p - t|>", _WILKS, _plain("abs_error")),
         Metric(
-            "rmse", "RMSE", "variable", "lower", "sqrt <(p - t)^2>", _WILKS, _root("squared_error")
+            name="bias",
+            title="bias",
+            unit="variable",
+            direction="zero",
+            formula="<p - t>",
+            reference=_WILKS,
+            needs=("error",),
+            compute=_plain("error"),
         ),
         Metric(
-            "variance_ratio", "variance ratio", "1", "one",
-            "var(p) / var(t), var(f) = <f^2> - <f>^2",
-            _WILKS, _variance_ratio,
+            name="mae",
+            title="MAE",
+            unit="variable",
+            direction="lower",
+            formula="<|p - t|>",
+            reference=_WILKS,
+            needs=("abs_error",),
+            compute=_plain("abs_error"),
         ),
         Metric(
-            "increment_correlation", "correlation of the increment", "1", "higher",
-            "corr(p - b, t - b), b bilinear", _WILKS, _increment_correlation,
+            name="rmse",
+            title="RMSE",
+            unit="variable",
+            direction="lower",
+            formula="sqrt <(p - t)^2>",
+            reference=_WILKS,
+            needs=("squared_error",),
+            compute=_root("squared_error"),
         ),
         Metric(
-            "crps_fair", "CRPS (fair)", "variable", "lower",
-            "<mean_m |x_m - t|> - <sum_{i<j} |x_i - x_j|> / (M (M - 1)); MAE for M = 1",
-            _FERRO, _crps_fair,
+            name="variance_ratio",
+            title="variance ratio",
+            unit="1",
+            direction="one",
+            formula="var(p) / var(t), var(f) = <f^2> - <f>^2",
+            reference=_WILKS,
+            needs=("p", "t", "pp", "tt"),
+            compute=_variance_ratio,
         ),
         Metric(
-            "crps_ecdf", "CRPS (ecdf)", "variable", "lower",
-            "<mean_m |x_m - t|> - <sum_{i<j} |x_i - x_j|> / M^2", _GNEITING, _crps_ecdf,
+            name="increment_correlation",
+            title="correlation of the increment",
+            unit="1",
+            direction="higher",
+            formula="corr(p - b, t - b), b bilinear",
+            reference=_WILKS,
+            needs=("increment_p", "increment_t", "increment_pp", "increment_tt", "increment_pt"),
+            compute=_increment_correlation,
         ),
         Metric(
-            "spread_skill", "spread-skill ratio", "1", "one",
-            "sqrt((M + 1) / M <var_m x_m> / <(p - t)^2>)", _FORTIN, _spread_skill,
+            name="crps_fair",
+            title="CRPS (fair)",
+            unit="variable",
+            direction="lower",
+            formula="<mean_m |x_m - t|> - <sum_{i<j} |x_i - x_j|> / (M (M - 1)); MAE for M = 1",
+            reference=_FERRO,
+            needs=("member_abs_error", "pair_spread"),
+            compute=_crps_fair,
         ),
         Metric(
-            "outer_ranks", "outer-rank frequency", "1", "one",
-            "share of truths in the two outer ranks over 2 / (M + 1)", _WILKS, _outer_ranks,
+            name="crps_ecdf",
+            title="CRPS (ecdf)",
+            unit="variable",
+            direction="lower",
+            formula="<mean_m |x_m - t|> - <sum_{i<j} |x_i - x_j|> / M^2",
+            reference=_GNEITING,
+            needs=("member_abs_error", "pair_spread"),
+            compute=_crps_ecdf,
         ),
         Metric(
-            "residual", "constraint residual", "variable", "lower", "<|A x_m - x|> over blocks",
-            _HARDER, _plain("residual_abs"),
+            name="spread_skill",
+            title="spread-skill ratio",
+            unit="1",
+            direction="one",
+            formula="sqrt((M + 1) / M <var_m x_m> / <(p - t)^2>)",
+            reference=_FORTIN,
+            needs=("member_variance", "squared_error"),
+            compute=_spread_skill,
         ),
         Metric(
-            "residual_rms", "constraint residual, RMS", "variable", "lower",
-            "sqrt <(A x_m - x)^2> over blocks", _HARDER, _root("residual_squared"),
+            name="outer_ranks",
+            title="outer-rank frequency",
+            unit="1",
+            direction="one",
+            formula="share of truths in the two outer ranks over 2 / (M + 1)",
+            reference=_WILKS,
+            needs=("rank_weight",),
+            compute=_outer_ranks,
         ),
         Metric(
-            "truth_residual", "residual against A t", "variable", "lower",
-            "<|A x_m - A t|> over blocks with a whole truth", _HARDER, _plain("truth_residual_abs"),
+            name="residual",
+            title="constraint residual",
+            unit="variable",
+            direction="lower",
+            formula="<|A x_m - x|> over blocks",
+            reference=_HARDER,
+            needs=("residual_abs",),
+            compute=_plain("residual_abs"),
         ),
         Metric(
-            "residual_ulps", "largest residual", "1", "lower",
-            "max |A x_m - x| / (eps32 max |x|)", _HARDER, _residual_ulps,
+            name="residual_rms",
+            title="constraint residual, RMS",
+            unit="variable",
+            direction="lower",
+            formula="sqrt <(A x_m - x)^2> over blocks",
+            reference=_HARDER,
+            needs=("residual_squared",),
+            compute=_root("residual_squared"),
         ),
         Metric(
-            "negatives", "negative values", "per million", "lower", "1e6 <x_m < 0>", _HARDER,
-            _negatives,
+            name="truth_residual",
+            title="residual against A t",
+            unit="variable",
+            direction="lower",
+            formula="<|A x_m - A t|> over blocks with a whole truth",
+            reference=_HARDER,
+            needs=("truth_residual_abs",),
+            compute=_plain("truth_residual_abs"),
+        ),
+        Metric(
+            name="residual_ulps",
+            title="largest residual",
+            unit="1",
+            direction="lower",
+            formula="max |A x_m - x| / (eps32 max |x|)",
+            reference=_HARDER,
+            needs=("residual_max", "coarse_max"),
+            compute=_residual_ulps,
+        ),
+        Metric(
+            name="negatives",
+            title="negative values",
+            unit="per million",
+            direction="lower",
+            formula="1e6 <x_m < 0>",
+            reference=_HARDER,
+            needs=("negative",),
+            compute=_negatives,
         ),
     )
-}  # fmt: skip
+}
 
 BOARDS: dict[str, tuple[str, str]] = {
     "deterministic": ("rmse", "bilinear"),

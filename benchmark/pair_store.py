@@ -16,13 +16,14 @@ from zarr.errors import BaseZarrError
 
 from benchmark.errors import InputError, Problem
 from benchmark.grid import RegionGrid, region_grid
-from benchmark.hashing import combine_named, step_digests
+from benchmark.hashing import combine_named, combine_steps, step_digests
 from benchmark.manifest import Manifest, read_manifest
 from benchmark.task import Period, Split, Task
 from benchmark.zarr_io import open_group, read_time
 
 Field = NDArray[np.float32]
 SIDES = ("coarse", "fine")
+OTHERS = "others: their BLAKE3 digest differs"
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,18 @@ class RegionStore:
         those that were built (their digest differs from the recorded one).
         """
         values = self._decoded(f"{side}/{variable}", steps).astype(np.float32, copy=False)
-        recorded = self._decoded(f"digest/{side}_{variable}", steps)
-        if not np.array_equal(step_digests(values), recorded):
-            raise self._damaged(f"{side}/{variable}", "others: their BLAKE3 digest differs")
+        if not np.array_equal(step_digests(values), self._recorded(side, variable)[steps]):
+            raise self._damaged(f"{side}/{variable}", OTHERS)
         return values
+
+    def _recorded(self, side: str, variable: str) -> NDArray[np.uint8]:
+        """The digests of all steps, once they were found to be those of the manifest."""
+        if (side, variable) not in self._digests:
+            digests = self._decoded(f"digest/{side}_{variable}", slice(None))
+            if combine_steps(digests) != self._manifest.digests.get(f"{side}/{variable}"):
+                raise self._damaged(f"digest/{side}_{variable}", OTHERS)
+            self._digests[side, variable] = digests
+        return self._digests[side, variable]
 
     def _decoded(self, name: str, steps: slice) -> NDArray[Any]:
         try:
@@ -73,7 +82,18 @@ class RegionStore:
 
     def static(self, name: str) -> Field:
         """(y, x) static field on the fine grid: `land_fraction` (1) or `orography` (m)."""
-        return np.asarray(_array(self._root, f"static/{name}")[...], dtype=np.float32)
+        values = self._decoded(f"static/{name}", slice(None))
+        if combine_steps(step_digests(values[None])) != self._manifest.digests[f"static/{name}"]:
+            raise self._damaged(f"static/{name}", OTHERS)
+        return values.astype(np.float32, copy=False)
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return read_manifest(self.path.with_suffix(".json"))
+
+    @cached_property
+    def _digests(self) -> dict[tuple[str, str], NDArray[np.uint8]]:
+        return {}
 
     @cached_property
     def _root(self) -> zarr.Group:

@@ -6,8 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import xarray as xr
 from pydantic import ValidationError
 
+from benchmark.case_table import load_table, table_hash
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
 from benchmark.model_card import ModelCard
@@ -120,6 +122,25 @@ def read_scores(path: Path) -> Scores:
         raise InputError(
             Problem(str(path), f"a scores.json of format {FORMAT}", got, "Score again.")
         ) from None
+
+
+def read_row(folder: Path) -> tuple[Scores, xr.Dataset, xr.Dataset]:
+    """(scores, by case, totals) of a score folder.
+
+    Errors: InputError where the case table is not the one that the scores came from.
+    """
+    scores, (cases, totals) = read_scores(folder / SCORES), load_table(folder / CASES)
+    found = table_hash(cases, totals)
+    if found != scores.case_table_hash:
+        raise InputError(
+            Problem(
+                str(folder / CASES),
+                f"the case table of {SCORES}, {scores.case_table_hash}",
+                f"another one, {found}",
+                "Score the predictions again.",
+            )
+        )
+    return scores, cases, totals
 
 
 def find_scores(roots: Sequence[Path]) -> list[Path]:

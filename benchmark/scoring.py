@@ -160,7 +160,7 @@ def _reduce_variable(
         whole = scored.overlap(valid.astype(np.float64)) > 1 - 1e-9
         step = Step(
             members=np.ascontiguousarray(members[k], dtype=np.float64),
-            truth=np.where(valid, truth[k], 0.0),
+            truth=np.where(valid, truth[k].astype(np.float64), 0.0),
             bilinear=np.ascontiguousarray(bilinear[k]),
             coarse=np.ascontiguousarray(inner_coarse[k], dtype=np.float64),
             weights=np.where(valid, strata, 0.0),

@@ -21,13 +21,18 @@ SPLITS: tuple[Split, ...] = ("train", "val_id", "test_id", "val_ood", "test_ood"
 TEST_SPLITS: tuple[Split, ...] = ("test_id", "test_ood")
 
 
-def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] >= bounds[1]:
-        raise ValueError(f"bounds in ascending order, [low, high], not {list(bounds)}")
-    return bounds
+def _bounds(limit: float) -> AfterValidator:
+    def check(bounds: tuple[float, float]) -> tuple[float, float]:
+        low, high = bounds
+        if not -limit <= low < high <= limit:
+            raise ValueError(f"[low, high] in ascending order within +-{limit:g} degrees")
+        return bounds
+
+    return AfterValidator(check)
 
 
-Bounds = Annotated[tuple[float, float], AfterValidator(_ascending)]
+Latitudes = Annotated[tuple[float, float], _bounds(90)]
+Longitudes = Annotated[tuple[float, float], _bounds(180)]
 
 
 class Variable(Frozen):
@@ -46,8 +51,8 @@ class Region(Frozen):
 
     name: Slug
     role: Role
-    lat: Bounds
-    lon: Bounds
+    lat: Latitudes
+    lon: Longitudes
 
 
 class Period(Frozen):

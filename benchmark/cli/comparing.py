@@ -1,7 +1,7 @@
-"""`elsewhere compare` and `site`."""
+"""`elsewhere compare`, `explain` and `site`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,10 +10,15 @@ from rich.table import Table
 from benchmark.cli.output import JsonOption, percent, print_json, progress
 from benchmark.errors import InputError, Problem
 
+if TYPE_CHECKING:
+    from benchmark.explain import Explanation
+    from benchmark.results import Scores
+
 
 def add_to(app: typer.Typer) -> None:
     """Register these verbs."""
     app.command("compare")(compare)
+    app.command("explain")(explain)
     app.command("site")(site)
 
 
@@ -74,3 +79,73 @@ def site(
     with progress("site") as advance:
         index = build_site(results, out, report=advance)
     print(index)
+
+
+def explain(
+    scores: Annotated[Path, typer.Argument(help="A score folder, or a row of the leaderboard.")],
+    metric: Annotated[str, typer.Argument(help="A metric, such as rmse.")],
+    region: Annotated[str, typer.Argument(help="A region, such as andes-south.")],
+    variable: Annotated[
+        str | None, typer.Option(help="The task's primary variable by default.")
+    ] = None,
+    stratum: Annotated[str, typer.Option(help="all, land or sea.")] = "all",
+    as_json: JsonOption = False,
+) -> None:
+    """Which sums, weights, cases and hashes made a number.
+
+    Example: `elsewhere explain scores/mine rmse andes-south --variable t2m`
+    """
+    from benchmark.explain import explain as explanation_of
+
+    found = explanation_of(scores, metric, region, variable=variable, stratum=stratum)
+    if as_json:
+        print_json(
+            {
+                "metric": found.metric.name,
+                "formula": found.metric.formula,
+                "reference": found.metric.reference,
+                "variable": found.variable,
+                "region": found.region,
+                "stratum": found.stratum,
+                "value": found.value,
+                "unit": found.unit,
+                "totals": found.totals,
+                "meaning": found.meaning,
+                "by_case": found.by_case,
+                **_provenance(found.scores),
+            }
+        )
+        return
+    _print_explanation(found, Console())
+
+
+def _provenance(scores: "Scores") -> dict[str, str]:
+    return {
+        "release": scores.release,
+        "task": scores.task,
+        "data_hash": scores.data_hash,
+        "prediction_hash": scores.prediction_hash,
+        "case_table_hash": scores.case_table_hash,
+        "commit": scores.commit,
+    }
+
+
+def _print_explanation(found: "Explanation", console: Console) -> None:
+    value = "missing" if found.value is None else f"{found.value:.10g} {found.unit}"
+    place = f"{found.variable}, {found.region}, stratum {found.stratum}"
+    console.print(f"[bold]{found.metric.title} = {value}[/]  ({place})")
+    console.print(f"{found.metric.formula}   {found.metric.reference}", highlight=False)
+    console.print("<f>: sum over cells and cases of weight times f, over the summed weight")
+    table = Table("", *found.totals)
+    table.add_row("meaning", *(found.meaning.get(name, "weight, m2") for name in found.totals))
+    for case, sums in found.by_case.items():
+        table.add_row(case, *(_digits(sums[name]) for name in found.totals))
+    table.add_row("all cases", *(_digits(total) for total in found.totals.values()), style="bold")
+    console.print(table)
+    for name, entry in _provenance(found.scores).items():
+        console.print(f"{name:16} {entry}", highlight=False, soft_wrap=True)
+
+
+def _digits(value: float | list[float]) -> str:
+    values = value if isinstance(value, list) else [value]
+    return "\n".join(f"{number:.10g}" for number in values)

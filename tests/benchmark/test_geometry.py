@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmark.geometry import EARTH_RADIUS_M, box_distance_km, cell_area, cluster_labels
 from benchmark.grid import RegionGrid
@@ -98,18 +99,39 @@ def test_distance_across_the_date_line() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_boxes_against_dense_borders(seed: int) -> None:
-    """Symmetric, and within 1 km of a search over borders 5 times as dense, beyond 400 km."""
+    """Symmetric, and the smallest of all great circles between points every 0.1 degrees."""
     generator = np.random.default_rng(seed)
     south, north = generator.uniform(-55, 20, 2)
     west, east = generator.uniform(-170, 130, 2)
     first = box((south, south + 32), (west, west + 32))
     second = box((north, north + 32), (east, east + 32))
     found = box_distance_km(first, second)
-    assert found == pytest.approx(box_distance_km(second, first), rel=1e-12)
-    dense = box_distance_km(first, second, step=0.1) if found > 0 else 0.0
-    assert dense <= found
-    if found > 400:
-        assert found - dense < 1.0
+    assert found == pytest.approx(box_distance_km(second, first), rel=1e-6)
+    if found > 0:
+        dense = min(great_circles(border(first), border(second)))
+        assert found == pytest.approx(dense, abs=0.5)
+
+
+def border(region: Region) -> NDArray[np.float64]:
+    """(n, 2) points every 0.1 degrees around a box of 32 by 32."""
+    along = np.linspace(0, 32, 321)
+    (south, north), (west, east) = region.lat, region.lon
+    sides = [
+        *((np.full(321, lat), west + along) for lat in (south, north)),
+        *((south + along, np.full(321, lon)) for lon in (west, east)),
+    ]
+    return np.concatenate([np.stack(side, axis=1) for side in sides])
+
+
+def great_circles(first: NDArray[np.float64], second: NDArray[np.float64]) -> list[float]:
+    """From each point of `first` to the nearest of `second`, by dot products of unit vectors."""
+
+    def unit(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        lat, lon = np.deg2rad(points).T
+        return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], -1)
+
+    cosines = (unit(first) @ unit(second).T).clip(-1, 1)
+    return (KM_PER_DEGREE * np.rad2deg(np.arccos(cosines.max(axis=1)))).tolist()
 
 
 def test_single_linkage_clusters() -> None:
