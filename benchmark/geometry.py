@@ -89,4 +89,5 @@ def _border(region: Region, step: float) -> Array:
     lon = np.linspace(west, east, max(2, round((east - west) / step) + 1))
     lats = np.concatenate([lat, lat, np.full_like(lon, south), np.full_like(lon, north)])
     lons = np.concatenate([np.full_like(lat, west), np.full_like(lat, east), lon, lon])
-    return np.deg2rad(np.stack([lats, lons]))
+    points: Array = np.deg2rad(np.stack([lats, lons]))
+    return points
