@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The committed rows of era5-sample, from nothing, with the public commands only.
-# BIN: the folder of the `elsewhere` command; OUT: runs and data; RESULTS: where the rows go.
+# BIN: the folder of the `elsewhere` command; OUT: runs and data; RESULTS: where the rows go;
+# SEEDS: only these.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 elsewhere="${BIN:-.venv/bin}/elsewhere"
@@ -17,7 +18,7 @@ done
 "$elsewhere" predict "$task" bilinear-projected --score-only \
   --out "$rows/bilinear-projected/post_hoc-zero_shot/seed-0"
 
-for seed in 0 1 2; do
+for seed in ${SEEDS:-0 1 2}; do
   for regime in zero_shot oracle; do
     for constraint in none add softmax; do
       for skip in "" -skip; do
