@@ -46,9 +46,7 @@ def assert_same(mine: object, written: object) -> None:
         assert mine.keys() == written.keys()
         for key in mine:
             assert_same(mine[key], written[key])
-    elif isinstance(mine, tuple) and isinstance(written, tuple):
-        assert mine == pytest.approx(written, rel=1e-9, abs=1e-12)
-    elif isinstance(mine, float):
+    elif (isinstance(mine, tuple) and isinstance(written, tuple)) or isinstance(mine, float):
         assert mine == pytest.approx(written, rel=1e-9, abs=1e-12)
     else:
         assert mine == written
