@@ -40,9 +40,8 @@ def demo(
 
     Interrupted, a second call goes on where it stopped. Example: `elsewhere demo --out out/demo`
     """
-    from leaderboard.site import build_site
-
     from data_recipes.build import build
+    from leaderboard.site import build_site
 
     began = time.perf_counter()
     with _timed("build the pair store"):
