@@ -232,7 +232,12 @@ def _finish(
             "best_step": fit.best_step,
             "seconds": fit.seconds,
             "hardware": f"{platform.machine()} CPU, {request.config.training.threads} thread(s)",
-            "packages": {name: version(name) for name in ("elsewhere", "torch", "numpy")},
+            # torch's own name for itself says which build it is; the metadata may not.
+            "packages": {
+                "elsewhere": version("elsewhere"),
+                "numpy": version("numpy"),
+                "torch": str(torch.__version__),
+            },
         }
     )
     save_tensors(folder / WEIGHTS, fit.best, {"task": request.task})

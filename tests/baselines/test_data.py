@@ -212,7 +212,9 @@ def test_zero_shot_trains_where_the_other_regions_do_not_exist(
     folder = tmp_path / "data"
     folder.mkdir()
     for region in task.regions_of("train"):
-        (folder / f"{region.name}.zarr").symlink_to(store.region(region.name).path)
+        path = store.region(region.name).path
+        for entry in (path, path.with_suffix(".json")):
+            (folder / entry.name).symlink_to(entry)
     bare = train(PairStore(task, folder), tiny(), tmp_path / "bare")
     whole = train(store, tiny(), tmp_path / "whole")
     assert bare.curve == whole.curve
