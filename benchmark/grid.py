@@ -76,7 +76,7 @@ class RegionGrid:
         """The margin in fine cells (whole cells: the margin of a task is chosen so)."""
         return round(self.margin * self.fine.y.cells / self.coarse.y.cells)
 
-    @property
+    @cached_property
     def scored(self) -> "RegionGrid":
         """The interior that is scored, as a region grid without a margin."""
         return RegionGrid(

@@ -138,14 +138,16 @@ class _Reducer:
 
 def reduce_block(region: RegionStore, steps: slice, fields: Fields) -> Sums:
     """{statistic: (time, variable, ...)} of some steps, each step reduced alone."""
+    strata = _strata(region)
     per_variable = [
-        _reduce_variable(region, steps, name, fields[name]) for name in region.task.variable_names
+        _reduce_variable(region, steps, strata, name, fields[name])
+        for name in region.task.variable_names
     ]
     return {key: np.stack([sums[key] for sums in per_variable], axis=1) for key in per_variable[0]}
 
 
 def _reduce_variable(
-    region: RegionStore, steps: slice, name: str, predicted: NDArray[np.float32]
+    region: RegionStore, steps: slice, strata: Array, name: str, predicted: NDArray[np.float32]
 ) -> Sums:
     grid, scored = region.grid, region.grid.scored
     coarse = region.read("coarse", name, steps)
@@ -153,7 +155,6 @@ def _reduce_variable(
     bilinear = grid.crop_fine(Bilinear.on(grid)(coarse))
     inner_coarse = grid.crop_coarse(coarse)
     members = grid.crop_fine(predicted)
-    strata = _strata(region)
     rows: list[dict[str, Array]] = []
     for k in range(len(truth)):
         valid = np.isfinite(truth[k])
