@@ -6,50 +6,83 @@ residuals with it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, kron
 from scipy.sparse.linalg import splu
 
+from benchmark.geometry import cell_area
+
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AreaOverlap:
     """(A f)_J = sum_i |I_i n J| f_i / sum_i |I_i n J| over fine cells I and coarse cells J.
 
-    matrix: (n_coarse, n_fine) sparse, rows summing to 1; areas: (n_fine,) m2. Any ratio of grid
-    spacings, 2.5 too. A fine cell outside every coarse cell has an empty column.
-    Missing data: a NaN in a fine cell makes its coarse cells NaN.
+    Both grids follow the same two axes, so that |I_i n J| is the fine cell's area times the share
+    of it that J covers along y times that along x: in_y (Ny, ny) and in_x (Nx, nx), in [0, 1].
+    area: (ny, nx) m2. Any ratio of grid spacings, 2.5 too. A fine cell outside every coarse cell
+    counts nowhere. Missing data: a NaN in a fine cell makes its coarse cells NaN.
+    Errors: ValueError where a coarse cell is covered by no fine cell.
     """
 
-    matrix: csr_array
+    in_y: Array
+    in_x: Array
     area: Array
-    fine_shape: tuple[int, int]
-    coarse_shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not np.all(self.total > 0):
+            raise ValueError("a coarse cell is covered by no fine cell")
 
     @classmethod
     def from_edges(cls, *, fine: tuple[Array, Array], coarse: tuple[Array, Array]) -> "AreaOverlap":
         """The operator between two lat-lon grids given by (lat edges, lon edges) in degrees.
 
-        Exact on the sphere: areas are differences of sin(lat) times differences of lon, so the
-        operator is the Kronecker product of one overlap matrix an axis.
+        Exact on the sphere: areas are differences of sin(lat) times differences of lon.
         """
         fine_y, coarse_y = (np.sin(np.deg2rad(edges[0])) for edges in (fine, coarse))
-        in_y = _overlaps(fine_y, coarse_y)
-        in_x = _overlaps(np.deg2rad(fine[1]), np.deg2rad(coarse[1]))
-        overlap = csr_array(kron(csr_array(in_y), csr_array(in_x)))
-        total: Array = np.asarray(overlap.sum(axis=1), dtype=np.float64).ravel()
-        if not np.all(total > 0):
-            raise ValueError("a coarse cell is covered by no fine cell")
-        bands, widths = np.abs(np.diff(fine_y)), np.abs(np.diff(np.deg2rad(fine[1])))
         return cls(
-            matrix=csr_array(diags_array(1 / total) @ overlap),
-            area=np.outer(bands, widths).ravel(),
-            fine_shape=(fine[0].size - 1, fine[1].size - 1),
-            coarse_shape=(coarse[0].size - 1, coarse[1].size - 1),
+            in_y=_shares(fine_y, coarse_y),
+            in_x=_shares(np.deg2rad(fine[1]), np.deg2rad(coarse[1])),
+            area=cell_area(*fine),
         )
+
+    @classmethod
+    def from_projected_edges(
+        cls, *, fine: tuple[Array, Array], coarse: tuple[Array, Array], area: Array
+    ) -> "AreaOverlap":
+        """The operator between two grids of one map projection, by (y edges, x edges) in m.
+
+        area: (ny, nx) m2, the true areas of the fine cells, e.g. `geometry.lambert_cell_area`.
+        A cut through a fine cell divides its area as it divides the cell on the map: the scale
+        hardly changes within a cell.
+        """
+        return cls(in_y=_shares(fine[0], coarse[0]), in_x=_shares(fine[1], coarse[1]), area=area)
+
+    @property
+    def fine_shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.in_y.shape[1], self.in_x.shape[1]
+
+    @property
+    def coarse_shape(self) -> tuple[int, int]:
+        """(Ny, Nx)."""
+        return self.in_y.shape[0], self.in_x.shape[0]
+
+    @cached_property
+    def total(self) -> Array:
+        """(Ny, Nx) sum_i |I_i n J| in m2."""
+        return np.asarray(self.in_y @ self.area @ self.in_x.T)
+
+    @cached_property
+    def matrix(self) -> csr_array:
+        """(Ny Nx, ny nx) sparse, rows summing to 1."""
+        shares = csr_array(kron(csr_array(self.in_y), csr_array(self.in_x)))
+        overlap = shares @ diags_array(self.area.ravel())
+        return csr_array(diags_array(1 / self.total.ravel()) @ overlap)
 
     def __call__(self, field: NDArray[np.floating]) -> Array:
         """Coarsen (..., ny, nx) to (..., Ny, Nx), in float64 whatever comes in."""
@@ -77,7 +110,7 @@ class AreaOverlap:
         adds to every cell of a block the block's residual. Works for any ratio of spacings.
         Returns a function of f (..., ny, nx) and x (..., Ny, Nx) in float64.
         """
-        spread = csr_array(diags_array(1 / self.area) @ self.matrix.T)
+        spread = csr_array(diags_array(1 / self.area.ravel()) @ self.matrix.T)
         solve = splu((self.matrix @ spread).tocsc())
 
         def project(field: NDArray[np.floating], coarse: NDArray[np.floating]) -> Array:
@@ -90,11 +123,11 @@ class AreaOverlap:
         return project
 
 
-def _overlaps(fine: Array, coarse: Array) -> Array:
-    """(n_coarse, n_fine) lengths of the overlaps of two sets of consecutive intervals."""
+def _shares(fine: Array, coarse: Array) -> Array:
+    """(n_coarse, n_fine) shares of fine intervals that lie in coarse ones, by their edges."""
     fine_low, fine_high = np.minimum(fine[:-1], fine[1:]), np.maximum(fine[:-1], fine[1:])
     low, high = np.minimum(coarse[:-1], coarse[1:]), np.maximum(coarse[:-1], coarse[1:])
     lengths = np.minimum(high[:, None], fine_high) - np.maximum(low[:, None], fine_low)
-    # Edges that should coincide differ by rounding: a sliver is not an overlap.
-    smallest = np.minimum(fine_high - fine_low, (high - low).min())
-    return np.where(lengths > 1e-9 * smallest, lengths, 0.0)
+    # Edges that should coincide differ by rounding: a sliver is not an overlap, nor a gap.
+    shares = lengths / (fine_high - fine_low)
+    return np.where(shares > 1 - 1e-9, 1.0, np.where(shares > 1e-9, shares, 0.0))

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmark.coarsen import AreaOverlap
+from benchmark.geometry import lambert_cell_area
 from benchmark.grid import RegionGrid
 
 Array = NDArray[np.float64]
@@ -80,8 +81,8 @@ def test_the_mean_over_the_sphere_is_kept(factor: float) -> None:
     field = np.random.default_rng(2).gamma(1.0, size=overlap.fine_shape)
     bands = abs(np.diff(np.sin(np.radians(coarse[0]))))
     coarse_area = np.outer(bands, np.radians(np.diff(coarse[1])))
-    mass = (coarse_area * overlap(field)).sum()
-    assert mass == pytest.approx((overlap.area * field.ravel()).sum(), rel=1e-13)
+    mass = 6371229.0**2 * (coarse_area * overlap(field)).sum()
+    assert mass == pytest.approx((overlap.area * field).sum(), rel=1e-12)
 
 
 @pytest.mark.parametrize("factor", [2.0, 4.0, 5.0])
@@ -122,6 +123,19 @@ def test_awkward_spacings_make_no_slivers(north: float, size: float) -> None:
     assert overlap.matrix.nnz == 24 * 24
 
 
+@pytest.mark.parametrize("nudge", [1e-13, -1e-13])
+def test_edges_that_differ_by_rounding_make_no_slivers(nudge: float) -> None:
+    """Coarse edges a few ulps off the fine ones, to either side: whole weights."""
+    fine, coarse = grids(4.0)
+    near = coarse[0] + nudge, coarse[1] - nudge
+    assert not np.isin(near[0], fine[0]).any()
+    overlap = AreaOverlap.from_edges(fine=fine, coarse=near)
+    exact = AreaOverlap.from_edges(fine=fine, coarse=coarse)
+    assert overlap.matrix.nnz == 20 * 20
+    np.testing.assert_array_equal(overlap.in_y, exact.in_y)
+    np.testing.assert_array_equal(overlap.in_x, exact.in_x)
+
+
 def test_a_missing_cell_makes_only_its_own_block_missing() -> None:
     """NaN is never filled and never spreads beyond the coarse cells that need it."""
     overlap = operator(4.0)
@@ -149,3 +163,52 @@ def test_a_coarse_cell_outside_the_fine_box_is_refused() -> None:
     coarse = edges(63.0, -7.0, 6, 5, 6.0)
     with pytest.raises(ValueError, match="covered by no fine cell"):
         AreaOverlap.from_edges(fine=fine, coarse=coarse)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_total_is_the_area_of_each_coarse_cell(factor: float) -> None:
+    """Sums of overlaps are the coarse cells' own areas on the sphere; shares lie in [0, 1]."""
+    overlap = operator(factor)
+    _, coarse = grids(factor)
+    bands = abs(np.diff(np.sin(np.radians(coarse[0]))))
+    exact = 6371229.0**2 * np.outer(bands, np.radians(np.diff(coarse[1])))
+    np.testing.assert_allclose(overlap.total, exact, rtol=1e-12)
+    for shares in (overlap.in_y, overlap.in_x):
+        assert shares.min() == 0.0
+        assert shares.max() == 1.0
+        np.testing.assert_allclose(shares.sum(axis=0), 1.0, rtol=1e-13)
+    assert overlap.fine_shape == overlap.area.shape
+    assert overlap.coarse_shape == overlap.total.shape
+
+
+def test_edges_may_run_either_way() -> None:
+    """North to south or south to north, the operator is the same with rows turned round."""
+    fine, coarse = grids(2.5)
+    down = AreaOverlap.from_edges(fine=fine, coarse=coarse)
+    up = AreaOverlap.from_edges(fine=(fine[0][::-1], fine[1]), coarse=(coarse[0][::-1], coarse[1]))
+    field = np.random.default_rng(5).normal(size=down.fine_shape)
+    np.testing.assert_allclose(up(field[::-1])[::-1], down(field), rtol=1e-13)
+
+
+@pytest.mark.parametrize("factor", [2.0, 2.5])
+def test_a_projected_grid_equals_a_double_loop(factor: float) -> None:
+    """Overlaps in metres, weighed by the true areas of the fine cells, which differ everywhere."""
+    y, x = np.linspace(-1e6, 1e6, 11), np.linspace(-2e6, 2e6, 16)[:11]
+    count = round(10 / factor)
+    coarse = np.linspace(y[0], y[-1], count + 1), np.linspace(x[0], x[-1], count + 1)
+    area = lambert_cell_area(y, x, parallel=50.0)
+    overlap = AreaOverlap.from_projected_edges(fine=(y, x), coarse=coarse, area=area)
+    field = np.random.default_rng(6).normal(280, 10, (10, 10))
+    for row, column in np.ndindex(count, count):
+        total = weighted = 0.0
+        for i, j in np.ndindex(10, 10):
+            height = min(y[i + 1], coarse[0][row + 1]) - max(y[i], coarse[0][row])
+            width = min(x[j + 1], coarse[1][column + 1]) - max(x[j], coarse[1][column])
+            if height <= 1e-3 or width <= 1e-3:
+                continue
+            share = height / (y[i + 1] - y[i]) * width / (x[j + 1] - x[j])
+            total += share * area[i, j]
+            weighted += share * area[i, j] * field[i, j]
+        assert overlap(field)[row, column] == pytest.approx(weighted / total, rel=1e-12)
+        assert overlap.total[row, column] == pytest.approx(total, rel=1e-12)
+    assert overlap.total.sum() == pytest.approx(area.sum(), rel=1e-12)

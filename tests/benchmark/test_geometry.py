@@ -1,12 +1,19 @@
 """Areas, distances and clusters on the sphere against cases that can be worked out by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.geometry import EARTH_RADIUS_M, box_distance_km, cell_area, cluster_labels
+from benchmark.geometry import (
+    EARTH_RADIUS_M,
+    box_distance_km,
+    cell_area,
+    cluster_labels,
+    lambert_cell_area,
+)
 from benchmark.grid import RegionGrid
 from benchmark.task import Region
 
@@ -155,3 +162,93 @@ def test_clusters_do_not_depend_on_order(seed: int) -> None:
     same = labels[order][:, None] == labels[order][None, :]
     np.testing.assert_array_equal(again[:, None] == again[None, :], same)
     assert 1 < len(set(labels)) < 12
+
+
+def lambert_inverse(
+    y: NDArray[np.float64], x: NDArray[np.float64], parallel: float
+) -> NDArray[np.float64]:
+    """(..., 3) unit vectors of map points, by solving the forward projection with bisection.
+
+    Forward (Snyder, eq. 15-1 with one standard parallel): rho = R F / tan(pi/4 + lat/2)^n with
+    F = cos(p) tan(pi/4 + p/2)^n / n, n = sin(p); the map's origin lies at rho(p).
+    """
+    n, p = math.sin(math.radians(parallel)), math.radians(parallel)
+    big_f = math.cos(p) * math.tan(math.pi / 4 + p / 2) ** n / n
+
+    def rho(lat: NDArray[np.float64]) -> NDArray[np.float64]:
+        return EARTH_RADIUS_M * big_f / np.tan(np.pi / 4 + lat / 2) ** n
+
+    rho_0 = float(rho(np.array(p)))
+    distance = math.copysign(1, n) * np.hypot(x, rho_0 - y)
+    theta = np.arctan2(math.copysign(1, n) * x, math.copysign(1, n) * (rho_0 - y))
+    low, high = np.full_like(distance, -np.pi / 2 + 1e-9), np.full_like(distance, np.pi / 2 - 1e-9)
+    for _ in range(80):  # rho falls with latitude for either sign of n
+        middle = (low + high) / 2
+        north = rho(middle) > distance
+        low, high = np.where(north, middle, low), np.where(north, high, middle)
+    lat, lon = (low + high) / 2, theta / n
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+def triangle(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> Any:
+    """Area of spherical triangles on the unit sphere (Van Oosterom and Strackee 1983)."""
+    volume = abs((a * np.cross(b, c)).sum(-1))
+    return 2 * np.arctan2(volume, 1 + (a * b).sum(-1) + (b * c).sum(-1) + (c * a).sum(-1))
+
+
+@pytest.mark.parametrize("parallel", [50.0, 30.0, -40.0, 72.0])
+def test_lambert_cells_against_spherical_polygons(parallel: float) -> None:
+    """5.5 km cells over 1500 km: two spherical triangles between corners projected back."""
+    y, x = np.linspace(-750e3, 750e3, 274), np.linspace(-600e3, 900e3, 274)
+    found = lambert_cell_area(y, x, parallel=parallel)
+    rows, columns = np.arange(0, 272, 17), np.arange(1, 272, 19)
+    corner = {
+        (a, b): lambert_inverse(
+            np.repeat(y[rows + a, None], columns.size, 1),
+            np.repeat(x[None, columns + b], rows.size, 0),
+            parallel,
+        )
+        for a in (0, 1) for b in (0, 1)
+    }  # fmt: skip
+    exact = triangle(corner[0, 0], corner[0, 1], corner[1, 1])
+    exact = exact + triangle(corner[0, 0], corner[1, 1], corner[1, 0])
+    exact = exact * EARTH_RADIUS_M**2
+    # Sides of cells are not great circles: that is the other 1e-6.
+    np.testing.assert_allclose(found[np.ix_(rows, columns)], exact, rtol=3e-6)
+    assert found.max() / found.min() > 1.005, "the scale matters over this region"
+
+
+def test_lambert_cells_have_their_map_area_on_the_standard_parallel() -> None:
+    """There the map is true: dx dy; to either side the map is too large, so cells are smaller."""
+    edges = np.array([-50.0, 50.0])
+    found = lambert_cell_area(edges, edges, parallel=45.0)
+    assert found[0, 0] == pytest.approx(1e4, rel=1e-9)
+    away = lambert_cell_area(edges + 1e6, edges, parallel=45.0)
+    assert away[0, 0] < 0.99e4
+    assert lambert_cell_area(edges[::-1] - 1e6, edges, parallel=45.0)[0, 0] < 0.99e4
+
+
+def test_lambert_cells_of_a_sector_sum_to_its_area() -> None:
+    """All cells inside a circle around the apex: the polar cap that it is on the sphere.
+
+    On the map, the cap north of the standard parallel is a sector of radius R cot(p) and angle
+    2 pi sin(p); half of it is taken, by its cells' centres. Its area: pi R^2 (1 - sin p).
+    """
+    parallel = 70.0
+    n = math.sin(math.radians(parallel))
+    radius = EARTH_RADIUS_M / math.tan(math.radians(parallel))
+    edges = np.linspace(-1.01 * radius, 1.01 * radius, 2001)
+    area = lambert_cell_area(edges + radius, edges, parallel=parallel)
+    centres = (edges[1:] + edges[:-1]) / 2
+    across, down = np.meshgrid(centres, -centres)
+    inside = (np.hypot(across, down) <= radius) & (abs(np.arctan2(across, down)) <= np.pi * n / 2)
+    exact = math.pi * EARTH_RADIUS_M**2 * (1 - n)
+    assert area[inside].sum() == pytest.approx(exact, rel=2e-3)
+
+
+def test_lambert_cells_of_the_south_mirror_the_north() -> None:
+    """A southern standard parallel with y turned round gives the same areas."""
+    y, x = np.linspace(-5e5, 9e5, 15), np.linspace(-3e5, 6e5, 10)
+    north = lambert_cell_area(y, x, parallel=40.0)
+    south = lambert_cell_area(-y, x, parallel=-40.0)
+    np.testing.assert_allclose(south, north, rtol=1e-12)

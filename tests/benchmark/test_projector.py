@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmark.coarsen import AreaOverlap
+from benchmark.geometry import lambert_cell_area
 
 Array = NDArray[np.float64]
 FACTORS = (2.0, 2.5, 4.0, 5.0)
@@ -75,7 +76,7 @@ def test_it_is_the_least_area_weighted_change(factor: float) -> None:
     overlap = operator(factor, size=3.0, cells=10)
     fine, coarse = fields(overlap)
     dense = np.asarray(overlap.matrix.todense())
-    root = np.sqrt(overlap.area)
+    root = np.sqrt(overlap.area.ravel())
     residual = (coarse - overlap(fine)).ravel()
     z = np.linalg.lstsq(dense / root, residual, rcond=None)[0]
     expected = fine + (z / root).reshape(fine.shape)
@@ -93,7 +94,7 @@ def test_any_other_consistent_field_is_further_away() -> None:
     fine, coarse = fields(overlap)
     project = overlap.projector()
     found = project(fine, coarse)
-    area = overlap.area.reshape(fine.shape)
+    area = overlap.area
 
     def change(field: Array) -> float:
         return float((area * (field - fine) ** 2).sum())
@@ -116,3 +117,20 @@ def test_leading_dimensions_are_projected_one_by_one() -> None:
     assert found.shape == fine.shape
     for k in np.ndindex(2, 3):
         np.testing.assert_allclose(found[k], project(fine[k], coarse[k]), atol=1e-13)
+
+
+@pytest.mark.parametrize("factor", [2.0, 2.5])
+def test_on_a_lambert_grid(factor: float) -> None:
+    """Areas that are no product of row and column: consistent, and the least change."""
+    y, x = np.linspace(-2e6, 2e6, 11), np.linspace(-3e6, 1e6, 11)
+    edges = np.linspace(0, 1, round(10 / factor) + 1)
+    coarse_edges = y[0] + edges * (y[-1] - y[0]), x[0] + edges * (x[-1] - x[0])
+    area = lambert_cell_area(y, x, parallel=50.0)
+    overlap = AreaOverlap.from_projected_edges(fine=(y, x), coarse=coarse_edges, area=area)
+    fine, coarse = fields(overlap)
+    found = overlap.projector()(fine, coarse)
+    np.testing.assert_allclose(overlap(found), coarse, rtol=1e-12)
+    root = np.sqrt(area.ravel())
+    residual = (coarse - overlap(fine)).ravel()
+    z = np.linalg.lstsq(np.asarray(overlap.matrix.todense()) / root, residual, rcond=None)[0]
+    np.testing.assert_allclose(found, fine + (z / root).reshape(fine.shape), rtol=1e-12)
