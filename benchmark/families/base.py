@@ -1,64 +1,125 @@
-"""A statistic, and the fields of one step that statistics are computed from."""
+"""A statistic, and the fields of a few steps that statistics are computed from."""
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.bins import Bins
 from benchmark.coarsen import AreaOverlap
+from benchmark.families.spectrum import Rings
+from benchmark.grid import crop
 
 Array = NDArray[np.float64]
+Field = NDArray[np.float32]
+Sums = dict[str, Array]
+"""{statistic or weight: (time, ...)}."""
+
+Family = Literal[
+    "moments", "ensemble", "conservation", "distribution", "events", "neighbourhood", "spectrum",
+    "structure", "extremes",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """One quantity kept for each case: a weighted sum (or a maximum), never a metric.
+    """One quantity that is kept: a weighted sum (or a maximum), never a metric.
 
-    weight: the total that divides it. `cell`: area of scored cells with a truth, by stratum;
-    `block`: area of scored coarse blocks; `whole_block`: of those whose truth is complete;
-    `none`: not divided (a maximum). fold: how two of them combine.
+    weight: the total that divides it, a name in `case_table.WEIGHTS`, or `none`. fold: how two of
+    them combine. dims: its own after the common ones. strata: one value a stratum. keep: for each
+    case, or only the total of the period (what is large and needs no interval).
     """
 
     name: str
-    family: Literal["moments", "ensemble", "conservation"]
+    family: Family
     formula: str
-    weight: Literal["cell", "block", "whole_block", "none"] = "cell"
+    weight: str = "cell"
     fold: Literal["sum", "max"] = "sum"
-    ranks: bool = False
-    """True where it has one value a rank."""
+    dims: tuple[str, ...] = ()
+    strata: bool = False
+    keep: Literal["case", "period"] = "case"
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """What does not change in time, for one region and one variable.
+
+    Fields are of the whole box, and the cells of its border of `margin` cells have no area: cutting
+    the interior out of every member would cost as much as reading it. area: (ny, nx) areas in m2
+    of the scored cells, 0 in the border. labels: (ny, nx) the static class of each cell, 0 to
+    `classes` - 1; intensity: ascending lower bounds of the classes of the truth above the lowest.
+    thresholds: (J,) in the variable's units, NaN for none. windows: odd lengths in cells.
+    data_range: (low, high) of SSIM. climatology: (ny, nx) training-period mean of the truth, NaN
+    where it is not known. coarse_area: (Ny, Nx) m2; overlap: the operator A. conserves:
+    False where A of the fine field is not comparable with the coarse one (wind speed).
+    """
+
+    area: Array
+    labels: NDArray[np.uint8]
+    classes: int
+    intensity: tuple[float, ...]
+    thresholds: Array
+    windows: tuple[int, ...]
+    bins: Bins
+    rings: Rings
+    lags: tuple[int, ...]
+    data_range: tuple[float, float]
+    climatology: Array
+    overlap: AreaOverlap
+    coarse_area: Array
+    image_every: int
+    papers: tuple[str, ...]
+    conserves: bool = True
+    margin: int = 0
+
+    def crop(self, field: NDArray[Any]) -> NDArray[Any]:
+        """The scored interior of a (..., ny, nx) field, C-contiguous."""
+        return np.ascontiguousarray(crop(field, self.margin))
+
+    @cached_property
+    def has_climatology(self) -> bool:
+        """Whether every scored cell has one; scores of anomalies are missing otherwise."""
+        return bool(np.isfinite(crop(self.climatology, self.margin)).all())
+
+    @cached_property
+    def anomaly_origin(self) -> Array:
+        """(ny, nx) the climatology where every cell has one, else zeros."""
+        origin = self.climatology if self.has_climatology else np.zeros_like(self.climatology)
+        return np.nan_to_num(origin)
+
+    @cached_property
+    def whole_weights(self) -> Array:
+        """(ny, nx) areas as whole numbers up to 2^16: sums of them are exact in any order."""
+        return np.asarray(np.round(self.area * (2.0**16 / self.area.max())))
 
 
 @dataclass(frozen=True)
-class Step:
-    """One variable of one region at one time, cut to the scored interior, in float64.
+class Slab:
+    """Consecutive steps of one variable of one region.
 
-    members: (M, ny, nx); truth, bilinear: (ny, nx), truth 0 where it is missing; coarse:
-    (Ny, Nx); weights: (strata, ny, nx) cell areas in m2, 0 where the truth is missing or the
-    stratum excludes the cell; overlap: the coarsening operator A of the interior; whole: (Ny, Nx)
-    blocks whose truth is complete; block_area: (Ny, Nx) m2.
+    members: (T, M, ny, nx); truth: (T, ny, nx), NaN where it is missing; bilinear: (T, ny, nx)
+    float64: whole boxes; coarse: (T, Ny, Nx), the scored ones; all C-contiguous. first: the number
+    of the first step in the test period.
     """
 
-    members: Array
-    truth: Array
+    domain: Domain
+    members: Field
+    truth: Field
     bilinear: Array
-    coarse: Array
-    weights: Array
-    overlap: AreaOverlap
-    whole: NDArray[np.bool_]
-    block_area: Array
+    coarse: Field
+    first: int
 
     @property
-    def mean(self) -> Array:
-        """The ensemble mean (ny, nx)."""
-        return np.asarray(self.members.mean(axis=0))
+    def one_member(self) -> Field:
+        """(T, ny, nx): member k mod M at step k.
 
-
-def cell_sums(step: Step, field: Array) -> Array:
-    """sum over cells of weight times field, one for each stratum.
-
-    A plain pairwise sum of one contiguous step: no library call whose order of additions depends
-    on threads, so the same step gives the same bits wherever it is computed.
-    """
-    products = step.weights * field
-    return np.asarray(products.reshape(len(products), -1).sum(axis=1))
+        What is costly and linear in the members' distribution (spectra, SSIM) is computed from
+        one member a step; members are exchangeable, so the mean over steps is the same.
+        """
+        steps, count = self.members.shape[:2]
+        if count == 1:
+            return self.members[:, 0]
+        member = (self.first + np.arange(steps)) % count
+        return np.asarray(self.members[np.arange(steps), member])
