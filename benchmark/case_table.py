@@ -1,54 +1,34 @@
 """The case table: sums, weights and maxima for each case, all that scores are computed from.
 
-An xarray Dataset with dims (variable, region, case, stratum[, rank]). Only sums can be added;
-only metrics can be shown.
+An xarray Dataset. What is kept by case has dims (variable, region, case[, stratum], ...), what is
+kept for the period only has no `case`. Only sums can be added; only metrics can be shown.
 """
 
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
+from benchmark.domain import cell_size_km, scored_names, threshold_names
 from benchmark.errors import InputError, Problem
-from benchmark.families import conservation, ensemble, moments
-from benchmark.families.base import Statistic
+from benchmark.families.block_means import SCALES
+from benchmark.families.spectrum import Rings
 from benchmark.files import pack_folder, unpack_group
+from benchmark.grid import region_grid
 from benchmark.hashing import combine_named, combine_steps, step_digests
+from benchmark.statistics import STATISTICS
+from benchmark.step_sums import RegionSums
+from benchmark.strata import STRATA
 from benchmark.task import Task
 
-STATISTICS: dict[str, Statistic] = {
-    statistic.name: statistic
-    for family in (moments, ensemble, conservation)
-    for statistic in family.STATISTICS
-}
-WEIGHTS = {"cell": "weight", "block": "block_weight", "whole_block": "whole_block_weight"}
-STRATA = ("all", "land", "sea")
-"""Pointwise statistics by stratum: land where the land fraction is at least 0.5."""
-
-SCHEMA_VERSION = 1
-
-
-def dims_of(name: str) -> tuple[str, ...]:
-    """The dims of a statistic or weight after (variable, region, case)."""
-    if name == WEIGHTS["cell"]:
-        return ("stratum",)
-    if name in WEIGHTS.values():
-        return ()
-    statistic = STATISTICS[name]
-    if statistic.weight != "cell":
-        return ()
-    return ("stratum", "rank") if statistic.ranks else ("stratum",)
-
-
-def fold_of(name: str) -> Literal["sum", "max"]:
-    """How two values of a statistic or weight combine."""
-    return STATISTICS[name].fold if name in STATISTICS else "sum"
+SCHEMA_VERSION = 2
 
 
 def case_labels(task: Task, times: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
@@ -58,60 +38,121 @@ def case_labels(task: Task, times: NDArray[np.datetime64]) -> NDArray[np.datetim
     return times.astype("datetime64[D]").astype("datetime64[s]")
 
 
-def fold_cases(
-    steps: Mapping[str, NDArray[np.float64]], labels: NDArray[np.datetime64]
-) -> tuple[NDArray[np.datetime64], dict[str, NDArray[np.float64]]]:
-    """Fold (time, ...) values to (case, ...), step by step in time order.
-
-    The order of additions is fixed by time alone, so that chunks and workers cannot change a bit.
-    """
-    cases, index = np.unique(labels, return_inverse=True)
-    folded = {}
-    for name, values in steps.items():
-        combine = np.add if fold_of(name) == "sum" else np.maximum
-        table = np.zeros((len(cases), *values.shape[1:]))
-        for step, case in enumerate(index):
-            combine(table[case], values[step], out=table[case, ...])
-        folded[name] = table
-    return cases, folded
+def dims_of(name: str) -> tuple[str, ...]:
+    """The dims of a statistic or weight after (variable, region[, case])."""
+    statistic = STATISTICS[name]
+    return (("stratum",) if statistic.strata else ()) + statistic.dims
 
 
-def assemble(
-    task: Task,
-    regions: Mapping[str, tuple[NDArray[np.datetime64], Mapping[str, NDArray[np.float64]]]],
-    *,
-    members: int,
-) -> xr.Dataset:
-    """One table from each region's (cases, {name: (case, variable, ...)}); regions are sorted.
+def assemble(task: Task, regions: Mapping[str, RegionSums], *, members: int) -> xr.Dataset:
+    """One table from the sums of each region; regions are sorted.
 
     Errors: InputError when regions do not share their cases.
     """
     names = sorted(regions)
-    cases = regions[names[0]][0]
+    cases = regions[names[0]].cases
     for name in names:
-        if not np.array_equal(regions[name][0], cases):
+        if not np.array_equal(regions[name].cases, cases):
             raise InputError(
                 Problem(
                     f"region {name}", f"the same {len(cases)} cases as {names[0]}",
-                    f"{len(regions[name][0])} cases", "Build the task again: regions share times.",
+                    f"{len(regions[name].cases)} cases",
+                    "Build the task again: regions share times.",
                 )
             )  # fmt: skip
-    data = {}
-    for key in regions[names[0]][1]:
-        stacked = np.stack([regions[name][1][key] for name in names])  # region, case, variable, ...
-        dims = ("variable", "region", "case", *dims_of(key))
-        data[key] = (dims, np.ascontiguousarray(np.moveaxis(stacked, 2, 0)))
-    return xr.Dataset(
+    data: dict[str, Any] = {}
+    for key in regions[names[0]].by_case:
+        stacked = _stack([regions[name].by_case[key] for name in names])
+        # (region, case, variable, ...) to (variable, region, case, ...)
+        values = np.ascontiguousarray(np.moveaxis(stacked, 2, 0))
+        data[key] = (("variable", "region", "case", *dims_of(key)), values)
+    for key in regions[names[0]].period:
+        values = np.ascontiguousarray(
+            _stack([regions[n].period[key] for n in names]).swapaxes(0, 1)
+        )
+        data[key] = (("variable", "region", *dims_of(key)), values)
+    variables = scored_names(task)
+    data["bin_cases"] = (
+        ("variable", "region", "bin"),
+        _cases_by_bin(task, variables, data["t_max"][1], data["bin_t"][1].shape[-1]),
+    )
+    table = xr.Dataset(
         data,
         coords={
-            "variable": list(task.variable_names),
+            "variable": list(variables),
             "region": names,
             "case": cases.astype("datetime64[s]"),
             "stratum": list(STRATA),
             "rank": np.arange(members + 1),
+            "window": list(task.windows),
+            "scale": list(SCALES),
+            "axis": ["y", "x"],
+            "lag": list(task.lags),
         },
         attrs={"schema_version": SCHEMA_VERSION, "task": task.id, "members": members},
     )
+    return table.assign_coords(geometry(task, names)).assign_attrs(contract=contract(task))
+
+
+def _stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Along a new first axis; a shorter last axis (fewer rings) is filled with 0."""
+    longest = max(part.shape[-1] for part in parts)
+    filled = [
+        np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, longest - part.shape[-1])])
+        if part.shape[-1] < longest
+        else part
+        for part in parts
+    ]
+    return np.stack(filled)
+
+
+def geometry(task: Task, regions: Sequence[str]) -> dict[str, Any]:
+    """Coordinates of the regions: centre latitude, finest wavelength and rings' wavenumbers."""
+    grids = [region_grid(task, task.region(name)).scored.fine for name in regions]
+    sizes = [cell_size_km(grid) for grid in grids]
+    rings = [
+        Rings.on(*grid.shape, dy_km=dy, dx_km=dx)
+        for grid, (dy, dx) in zip(grids, sizes, strict=True)
+    ]
+    wavenumbers = np.full((len(rings), max(len(ring.k) for ring in rings)), np.nan)
+    for row, ring in zip(wavenumbers, rings, strict=True):
+        row[: len(ring.k)] = ring.k
+    return {
+        "latitude": ("region", [float(np.mean(task.region(name).lat)) for name in regions]),
+        "cell_km": ("region", [float(np.sqrt(dy * dx)) for dy, dx in sizes]),
+        "finest_km": ("region", [ring.finest_km for ring in rings]),
+        "wavenumber": (("region", "ring"), wavenumbers),
+    }
+
+
+def contract(task: Task) -> str:
+    """What metrics need to know of the task's variables, as JSON: {variable: {...}}."""
+    variables = {v.name: v for v in (*task.variables, *(vector.speed for vector in task.vectors))}
+    known = {
+        name: {
+            "units": variable.units,
+            "thresholds": threshold_names(variable),
+            "data_range": variable.data_range[1] - variable.data_range[0],
+            "bins": variable.bins.model_dump(),
+        }
+        for name, variable in variables.items()
+    }
+    return json.dumps(known, sort_keys=True)
+
+
+def _cases_by_bin(
+    task: Task, variables: Sequence[str], largest: NDArray[np.float64], length: int
+) -> NDArray[np.float64]:
+    """(variable, region, bin) number of cases whose largest truth is in the bin."""
+    counts = np.zeros((*largest.shape[:2], length))
+    known = {v.name: v for v in (*task.variables, *(vector.speed for vector in task.vectors))}
+    for v, name in enumerate(variables):
+        if name in known:
+            for r in range(largest.shape[1]):
+                values = largest[v, r][np.isfinite(largest[v, r])].astype(np.float32)
+                found = known[name].bins.bins.index(values)
+                counts[v, r] = np.bincount(found, minlength=length)
+    return counts
 
 
 def total(
@@ -119,14 +160,25 @@ def total(
 ) -> xr.Dataset:
     """The table folded over cases (and over `regions` too, where pooled scores are wanted)."""
     chosen = table if regions is None else table.sel(region=list(regions))
-    dims = [d for d in ("case", "region" if over_regions else "") if d]
-    folded = {
-        str(name): (
-            chosen[name].sum(dims) if fold_of(str(name)) == "sum" else chosen[name].max(dims)
-        )
-        for name in chosen.data_vars
-    }
-    return xr.Dataset(folded, attrs=table.attrs)
+    folded = {}
+    for name, values in chosen.data_vars.items():
+        wanted: list[str] = ["case", "region"] if over_regions else ["case"]
+        dims = [dim for dim in wanted if dim in values.dims]
+        largest = STATISTICS[str(name)].fold == "max"
+        folded[str(name)] = _fold(values, dims, largest=largest) if dims else values
+    kept = xr.Dataset(folded, attrs=table.attrs)
+    return kept.drop_vars("case", errors="ignore")
+
+
+def _fold(values: xr.DataArray, dims: list[str], *, largest: bool) -> xr.DataArray:
+    """A NaN stays one: it is a bug to be seen, never a smaller sample."""
+    return values.max(dims, skipna=False) if largest else values.sum(dims, skipna=False)
+
+
+def by_case(table: xr.Dataset) -> xr.Dataset:
+    """What a saved table keeps by case: stratum `all` of the statistics that have cases."""
+    chosen = table[[str(name) for name, values in table.data_vars.items() if "case" in values.dims]]
+    return chosen.sel(stratum=["all"])
 
 
 def table_hash(*tables: xr.Dataset) -> str:
@@ -143,11 +195,11 @@ def table_hash(*tables: xr.Dataset) -> str:
 def save_table(table: xr.Dataset, path: Path) -> None:
     """Write a table as one zip of Zarr v3, the same bytes for the same table; atomic.
 
-    Kept in full for stratum `all` by case, and for the other strata as totals over cases, so that
-    a committed table stays small.
+    Kept by case for stratum `all`, and for the other strata and families as totals of the period,
+    so that a committed table stays small.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    groups = {"cases": table.sel(stratum=["all"]), "totals": total(table)}
+    groups = {"cases": by_case(table), "totals": total(table)}
     with TemporaryDirectory(dir=path.parent, prefix=".table.") as name:
         folder = Path(name) / "table"
         for group, part in groups.items():
@@ -180,17 +232,21 @@ def load_table(path: Path) -> tuple[xr.Dataset, xr.Dataset]:
     return _names_from_attributes(cases), _names_from_attributes(totals)
 
 
-NAMED = ("variable", "region", "stratum")
+NAMED = ("variable", "region", "stratum", "axis")
 
 
 def _names_to_attributes(table: xr.Dataset) -> xr.Dataset:
     """Zarr v3 has no specified type for strings, so names are kept as attributes."""
-    names = {f"{dim}_names": [str(name) for name in table[dim].values] for dim in NAMED}
-    return table.drop_vars(NAMED).assign_attrs(names)
+    names = {
+        f"{dim}_names": [str(name) for name in table[dim].values]
+        for dim in NAMED
+        if dim in table.coords
+    }
+    return table.drop_vars(NAMED, errors="ignore").assign_attrs(names)
 
 
 def _names_from_attributes(table: xr.Dataset) -> xr.Dataset:
-    names = {dim: table.attrs[f"{dim}_names"] for dim in NAMED}
+    names = {dim: table.attrs[f"{dim}_names"] for dim in NAMED if f"{dim}_names" in table.attrs}
     named = table.assign_coords(names)
     named.attrs = {key: value for key, value in table.attrs.items() if not key.endswith("_names")}
     return named

@@ -11,18 +11,20 @@ import numpy as np
 import xarray as xr
 
 from benchmark import RELEASE, __version__
-from benchmark.case_table import STRATA, load_table, save_table, table_hash, total
+from benchmark.case_table import SCHEMA_VERSION, by_case, load_table, save_table, table_hash, total
+from benchmark.engine import engine
 from benchmark.errors import InputError
 from benchmark.hashing import text_digest
 from benchmark.invariants import check_invariants
-from benchmark.metrics import BOARDS, METRICS, board_score
+from benchmark.metric_table import metric_table
+from benchmark.metrics import BOARDS, board_score
 from benchmark.model_card import ModelCard, write_card
 from benchmark.pair_store import PairStore
 from benchmark.provenance import hardware, package_commit, package_versions, peak_memory_mb
 from benchmark.references import REFERENCES
 from benchmark.results import CARD, CASES, SCORES, Headline, Run, Scores, write_scores
 from benchmark.sample_fields import SAMPLE, write_sample
-from benchmark.scoring import Scored, Source, score_cases
+from benchmark.scoring import Source, memory_bound, score_cases
 from benchmark.skill import as_skill, contrast
 from benchmark.sources import StoredPredictions, StreamedPredictions
 from benchmark.task import TEST_SPLITS, Task
@@ -56,24 +58,28 @@ def score(
         problems = validate_predictions(store, source.folder, values=False)
         if problems:
             raise InputError(problems)
+    bound = memory_bound(store, source.member_count, workers=workers, streamed=streamed)
     references = {name: reference_cases(store, name) for name in REFERENCES}
     work = out / f"{PARTIAL}{_key(store, source)}"
     scored = score_cases(
         store, source, work=work, workers=workers, scheduler=scheduler,
         steps_per_block=steps_per_block, report=report,
     )  # fmt: skip
-    problems = check_invariants(store.task, source.card, scored.table)
+    cases, totals = by_case(scored.table), total(scored.table)
+    problems = check_invariants(store.task, source.card, cases, totals)
     if problems:
         raise InputError(problems)
     run = Run(
         date=datetime.now(UTC).replace(microsecond=0),
         seconds=round(time.perf_counter() - began, 3),
         peak_memory_mb=round(peak_memory_mb(), 1),
+        memory_bound_mb=round(bound / 2**20, 1),
         hardware=hardware(),
         workers=workers,
         streamed=streamed,
+        engine=engine(),
     )
-    scores = _scores(store, source.card, scored, references, run)
+    scores = _scores(store, source.card, cases, totals, scored.prediction_hash, references, run)
     # All is written aside first: the renames need no room, so old and new files never mix.
     save_table(scored.table, work / CASES)
     write_sample(store, source, work / SAMPLE)
@@ -88,11 +94,16 @@ def score(
 
 def reference_cases(store: PairStore, name: str) -> xr.Dataset:
     """The case table of a board's reference: scored once, kept beside the pair store."""
-    key = text_digest(f"{RELEASE} {__version__} {store.data_hash}")[:16]
+    words = (
+        f"{RELEASE} {__version__} {SCHEMA_VERSION} {store.data_hash} {store.task.model_dump_json()}"
+    )
+    key = text_digest(words)[:16]
     path = store.folder / "references" / key / f"{name}.{CASES}"
     if not path.exists():
         source = StreamedPredictions(REFERENCES[name](store), identity=name)
-        save_table(score_cases(store, source).table, path)
+        work = path.parent / f"{PARTIAL}{name}"
+        save_table(score_cases(store, source, work=work).table, path)
+        shutil.rmtree(work)
     return load_table(path)[0]
 
 
@@ -137,28 +148,6 @@ def headlines(
     return tuple(found)
 
 
-def metric_table(table: xr.Dataset) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
-    """Every metric by variable, metric, region and stratum (`all` only for block statistics)."""
-    totals = total(table)
-    values = {name: metric(totals) for name, metric in METRICS.items()}
-    return {
-        str(variable): {
-            name: {
-                str(region): _by_stratum(value.sel(variable=variable, region=region))
-                for region in table["region"].values
-            }
-            for name, value in values.items()
-        }
-        for variable in table["variable"].values
-    }
-
-
-def _by_stratum(value: xr.DataArray) -> dict[str, float | None]:
-    if "stratum" not in value.dims:
-        return {"all": _value(float(value))}
-    return {name: _value(float(value.sel(stratum=name))) for name in STRATA}
-
-
 def _value(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
@@ -171,33 +160,35 @@ def _skills(interval: tuple[float, float] | None) -> tuple[float, float] | None:
 def _scores(
     store: PairStore,
     card: ModelCard,
-    scored: Scored,
+    cases: xr.Dataset,
+    totals: xr.Dataset,
+    prediction_hash: str,
     references: dict[str, xr.Dataset],
     run: Run,
 ) -> Scores:
-    table = scored.table
     # A case counts as scored where some region and variable had a truth.
-    weights = table["weight"].sel(stratum="all").sum(["variable", "region"])
+    weights = cases["weight"].sel(stratum="all").sum(["variable", "region"])
     return Scores(
         release=RELEASE,
         task=store.task.id,
         data_hash=store.data_hash,
         model=card,
-        members=int(table.attrs["members"]),
-        expected_cases=table.sizes["case"],
+        members=int(cases.attrs["members"]),
+        expected_cases=cases.sizes["case"],
         scored_cases=int(np.count_nonzero(weights > 0)),
-        prediction_hash=scored.prediction_hash,
-        case_table_hash=table_hash(table.sel(stratum=["all"]), total(table)),
+        prediction_hash=prediction_hash,
+        case_table_hash=table_hash(cases, totals),
         package_version=__version__,
         commit=package_commit(),
         packages=package_versions(),
-        headline=headlines(store.task, card, table, references),
-        metrics=metric_table(table),
+        headline=headlines(store.task, card, cases, references),
+        metrics=metric_table(cases, totals),
         run=run,
     )
 
 
 def _key(store: PairStore, source: Source) -> str:
     """What decides a partial block: another key never mixes with it."""
-    words = (RELEASE, __version__, store.data_hash, source.fingerprint())
+    words = (RELEASE, __version__, str(SCHEMA_VERSION), store.data_hash, engine(),
+             store.task.model_dump_json(), source.fingerprint())  # fmt: skip
     return text_digest("\n".join(words))[:16]

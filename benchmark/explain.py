@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from benchmark.case_table import STATISTICS
 from benchmark.errors import InputError, Problem
-from benchmark.metrics import Metric, metric
+from benchmark.metrics import Metric, entries, metric, threshold_labels
+from benchmark.metrics.base import contract
 from benchmark.results import SCORES, Scores, read_row
+from benchmark.statistics import STATISTICS
 from benchmark.task import load_task
 from benchmark.toml_model import nearest
 
@@ -46,25 +47,46 @@ def explain(
     chosen = metric(name)
     scores, cases, totals = read_row(folder)
     task = load_task(scores.task.partition("@")[0])
-    variable = task.variable(variable or task.primary.variable).name
+    variable = variable or task.primary.variable
+    _known("variable", variable, cases)
     _known("region", region, cases)
     _known("stratum", stratum, totals)
+    if stratum != "all" and not chosen.stratified:
+        fix = "Leave --stratum out."
+        raise InputError(Problem(f"metric {name!r}", "stratum all", f"stratum {stratum}", fix))
     names = [*chosen.needs, *chosen.weights]
     picked = _pick(totals, names, variable, region, stratum)
-    values = chosen(picked)
-    by_case = _pick(cases, names, variable, region, stratum) if stratum == "all" else None
+    values = _entry(chosen, name, chosen(picked), threshold_labels(totals, variable))
+    kept = [key for key in names if key in cases]
+    by_case = _pick(cases, kept, variable, region, stratum) if stratum == "all" else None
     return Explanation(
         metric=chosen,
         variable=variable,
         region=region,
         stratum=stratum,
-        unit=task.variable(variable).units if chosen.unit == "variable" else chosen.unit,
+        unit=_unit(chosen, totals, variable),
         value=float(values) if np.isfinite(values) else None,
         totals={key: _numbers(picked[key]) for key in names},
         meaning={key: STATISTICS[key].formula for key in chosen.needs},
-        by_case={} if by_case is None else _by_case(by_case, names),
+        by_case={} if by_case is None else _by_case(by_case, kept),
         scores=scores,
     )
+
+
+def _entry(chosen: Metric, name: str, values: xr.DataArray, thresholds: list[str]) -> xr.DataArray:
+    """The value called `name`; InputError with the nearest where a metric has several."""
+    known = entries(chosen, values, thresholds)
+    if name not in known:
+        got = "one of several" if name == chosen.name else "this"
+        fix = nearest(name, list(known)) if known else "The variable has no thresholds."
+        raise InputError(Problem(f"metric {name!r}", "one number", got, fix))
+    return known[name]
+
+
+def _unit(chosen: Metric, totals: xr.Dataset, variable: str) -> str:
+    known = contract(totals, variable)
+    units = "s-1" if known is None else str(known["units"])
+    return {"variable": units, "variable squared": f"({units})2"}.get(chosen.unit, chosen.unit)
 
 
 def _known(dim: str, name: str, table: xr.Dataset) -> None:
@@ -90,4 +112,4 @@ def _by_case(table: xr.Dataset, names: list[str]) -> dict[str, dict[str, float |
 
 
 def _numbers(array: xr.DataArray) -> float | list[float]:
-    return [float(v) for v in array.values] if array.ndim else float(array)
+    return [float(v) for v in array.values.ravel()] if array.ndim else float(array)

@@ -16,7 +16,7 @@ DIGEST_BYTES = 32
 def step_digests(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """(time, 32) digests of a (time, ...) array, one for each step."""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    digests = [blake3(step.tobytes()).digest() for step in little]
+    digests = [blake3(memoryview(step).cast("B")).digest() for step in little]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), DIGEST_BYTES)
 
 

@@ -14,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
+from benchmark.chunk_reader import StepReader, open_steps
 from benchmark.errors import InputError, Problem
 from benchmark.grid import RegionGrid, region_grid
 from benchmark.hashing import combine_named, combine_steps, step_digests
@@ -50,13 +51,15 @@ class RegionStore:
         stop = int(np.searchsorted(self.times, np.datetime64(period.last, "s"), side="right"))
         return slice(first, stop)
 
-    def read(self, side: str, variable: str, steps: slice) -> Field:
+    def read(self, side: str, variable: str, steps: slice, *, into: Field | None = None) -> Field:
         """(time, y, x) values of `side` ("coarse" or "fine"), in the task's units.
+
+        into: an array to read into where it fits, so that memory is used again.
 
         Missing data: NaN where the product has none. Errors: InputError when the values are not
         those that were built (their digest differs from the recorded one).
         """
-        values = self._decoded(f"{side}/{variable}", steps).astype(np.float32, copy=False)
+        values = self._decoded_field(f"{side}/{variable}", steps, into)
         if not np.array_equal(step_digests(values), self._recorded(side, variable)[steps]):
             raise self._damaged(f"{side}/{variable}", OTHERS)
         return values
@@ -69,6 +72,14 @@ class RegionStore:
                 raise self._damaged(f"digest/{side}_{variable}", OTHERS)
             self._digests[side, variable] = digests
         return self._digests[side, variable]
+
+    def _decoded_field(self, name: str, steps: slice, into: Field | None) -> Field:
+        try:
+            if name not in self._readers:
+                self._readers[name] = open_steps(self.path, name)
+            return self._readers[name].read(steps, out=into).astype(np.float32, copy=False)
+        except (RuntimeError, ValueError, OSError, BaseZarrError) as error:
+            raise self._damaged(name, f"{type(error).__name__}: {error}"[:200]) from None
 
     def _decoded(self, name: str, steps: slice) -> NDArray[Any]:
         try:
@@ -87,9 +98,21 @@ class RegionStore:
             raise self._damaged(f"static/{name}", OTHERS)
         return values.astype(np.float32, copy=False)
 
+    def digest(self, side: str, variable: str) -> str:
+        """The digest of a variable's values, as the manifest records it."""
+        return self._manifest.digests[f"{side}/{variable}"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is cached: another process opens files of its own."""
+        return {"task": self.task, "name": self.name, "path": self.path}
+
     @cached_property
     def _manifest(self) -> Manifest:
         return read_manifest(self.path.with_suffix(".json"))
+
+    @cached_property
+    def _readers(self) -> dict[str, StepReader]:
+        return {}
 
     @cached_property
     def _digests(self) -> dict[tuple[str, str], NDArray[np.uint8]]:
@@ -108,8 +131,18 @@ class PairStore:
     folder: Path
 
     def region(self, name: str) -> RegionStore:
-        """One region's store."""
-        return RegionStore(self.task, name, self.folder / f"{name}.zarr")
+        """One region's store; the same object at every call, so that files are opened once."""
+        return self._regions.setdefault(
+            name, RegionStore(self.task, name, self.folder / f"{name}.zarr")
+        )
+
+    @cached_property
+    def _regions(self) -> dict[str, RegionStore]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is cached: another process opens files of its own."""
+        return {"task": self.task, "folder": self.folder}
 
     def regions(self, *splits: Split) -> list[RegionStore]:
         """The stores of one or several splits' regions, sorted by name."""

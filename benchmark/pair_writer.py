@@ -131,7 +131,9 @@ def _create(writer: RegionWriter, times: NDArray[np.datetime64]) -> None:
                 variable.name,
                 shape=(len(times), *grid.shape),
                 dims=["time", "y", "x"],
-                attributes=variable.model_dump(exclude={"name", "nonnegative"})
+                attributes=variable.model_dump(
+                    include={"units", "standard_name", "long_name", "cell_methods"}
+                )
                 | {"cell_measures": "area: cell_area"},
             )
 

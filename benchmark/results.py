@@ -4,18 +4,19 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import xarray as xr
 from pydantic import ValidationError
 
 from benchmark.case_table import load_table, table_hash
+from benchmark.engine import Engine
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
 from benchmark.model_card import ModelCard
 from benchmark.toml_model import Frozen
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 SCORES, CASES, CARD = "scores.json", "cases.zarr.zip", "model.toml"
 
 Interval = tuple[float, float]
@@ -49,15 +50,19 @@ class Run(Frozen):
     date: datetime
     seconds: float
     peak_memory_mb: float
+    memory_bound_mb: float
+    """What scoring itself may take beyond the imported libraries, stated before it began."""
     hardware: str
     workers: int
     streamed: bool
+    engine: Engine
+    """Compiled kernels, or numpy."""
 
 
 class Scores(Frozen):
     """One scored model. metrics: variable, metric, region, stratum to value."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     release: str
     task: str
     data_hash: str
@@ -91,8 +96,19 @@ def row_folder(root: Path, scores: Scores) -> Path:
 
 def write_scores(folder: Path, scores: Scores) -> None:
     """Write `scores.json` atomically; strict JSON: a missing value is null, never NaN."""
-    text = json.dumps(scores.model_dump(mode="json"), indent=1, allow_nan=False)
-    write_atomically(folder / SCORES, text + "\n")
+    write_atomically(folder / SCORES, _lines(scores.model_dump(mode="json"), depth=3) + "\n")
+
+
+def _lines(value: Any, *, depth: int) -> str:
+    """JSON with a line for each entry down to a metric, whose regions share one: half the size."""
+    if depth == 0 or not isinstance(value, dict):
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    indent = " " * (4 - depth)
+    entries = (
+        f"{indent}{json.dumps(key)}: {_lines(entry, depth=depth - 1)}"
+        for key, entry in value.items()
+    )
+    return "{\n" + ",\n".join(entries) + "\n" + indent[1:] + "}"
 
 
 def read_scores(path: Path) -> Scores:

@@ -34,7 +34,11 @@ def write_sample(store: PairStore, source: Source, path: Path) -> None:
     fields = {
         "coarse": [region.read("coarse", name, at)[0] for region in regions],
         "truth": [region.read("fine", name, at)[0] for region in regions],
-        "prediction": [source.read(region, at)[name][0].mean(axis=0) for region in regions],
+        "prediction": [
+            fields[name][0].mean(axis=0)
+            for region in regions
+            for _, fields in source.slabs(region, at, size=1)
+        ],
     }
     dims = {"coarse": ("region", "Y", "X")}
     dataset = xr.Dataset(

@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from benchmark import RELEASE
-from benchmark.case_table import fold_of, total
+from benchmark.case_table import total
 from benchmark.geometry import cluster_labels
 from benchmark.inference import block_counts, new_regions_interval, percentile_interval
 from benchmark.metrics import metric
@@ -58,8 +58,14 @@ def as_gap(log_ratio: float) -> float:
 
 def region_scores(cases: xr.Dataset, score: str, variable: str, regions: Sequence[str]) -> Array:
     """The score of each region, from pooled sums for stratum `all`."""
-    chosen = cases.sel(variable=variable, stratum="all", region=list(regions))
+    chosen = _needed(cases, score).sel(variable=variable, stratum="all", region=list(regions))
     return np.asarray(metric(score)(total(chosen)).values, dtype=np.float64)
+
+
+def _needed(cases: xr.Dataset, score: str) -> xr.Dataset:
+    """The statistics and weights that a metric is computed from."""
+    found = metric(score)
+    return cases[[*found.needs, *found.weights]]
 
 
 def contrast(
@@ -110,11 +116,10 @@ def _these_regions(
     by_case = xr.DataArray(counts[:, day_of_case], dims=("resample", "case"))
     resampled = []
     for cases, score in (mine, other):
-        chosen = cases.sel(variable=variable, stratum="all", region=names)
+        chosen = _needed(cases, score).sel(variable=variable, stratum="all", region=names)
         sums = {
             str(name): xr.dot(by_case, chosen[name].drop_vars("case"), dim="case")
             for name in chosen.data_vars
-            if fold_of(str(name)) == "sum"
         }
         totals = xr.Dataset(sums, attrs=chosen.attrs)
         resampled.append(metric(score)(totals).transpose("resample", "region").values)

@@ -1,11 +1,15 @@
 """The two sources of predictions: a prediction store, and a model that predicts as it is asked."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
+from zarr.errors import BaseZarrError
 
+from benchmark.chunk_reader import StepReader, open_steps
 from benchmark.errors import InputError, Problem
 from benchmark.hashing import text_digest
 from benchmark.model_card import ModelCard, read_card
@@ -13,7 +17,15 @@ from benchmark.pair_store import RegionStore
 from benchmark.prediction_store import CARD
 from benchmark.predictor import Fields, Predictor
 from benchmark.task import Task
-from benchmark.zarr_io import open_group
+
+READING = (OSError, ValueError, KeyError, RuntimeError, TypeError, BaseZarrError)
+"""What a store that is absent, damaged or no store may raise."""
+
+
+def _unreadable(path: Path, name: str, error: Exception) -> InputError:
+    got = f"{type(error).__name__}: {error}"[:200]
+    fix = "Run `elsewhere validate` for every problem."
+    return InputError(Problem(f"{path}: {name}", "readable values", got, fix))
 
 
 @dataclass(frozen=True)
@@ -33,27 +45,34 @@ class StoredPredictions:
         """1 for deterministic models, the task's members otherwise."""
         return 1 if self.card.members == "single" else self.task.members
 
-    def read(self, region: RegionStore, steps: slice) -> Fields:
-        """Steps counted in the region's pair store; the store holds the test period."""
+    def slabs(
+        self, region: RegionStore, steps: slice, *, size: int
+    ) -> Iterator[tuple[slice, Fields]]:
+        """Steps counted in the region's pair store; the store holds the test period.
+
+        Chunks are decoded into one buffer a variable, used again for every slab.
+        """
         first = region.steps(self.task.periods.test).start
         path = self.folder / f"{region.name}.zarr"
-        group = open_group(path, fix="Run `elsewhere validate` for every problem.")
-        within = slice(steps.start - first, steps.stop - first)
-        fields = {}
-        for name in self.task.variable_names:
-            try:
-                fields[name] = np.asarray(group[name][within])  # type: ignore[index]
-            except Exception as error:
-                got = f"{type(error).__name__}: {error}"[:200]
-                raise InputError(
-                    Problem(
-                        f"{path}: {name}",
-                        "readable values",
-                        got,
-                        "Run `elsewhere validate` for every problem.",
-                    )
-                ) from None
-        return fields
+        readers = {name: self._open(path, name) for name in self.task.variable_names}
+        buffers: dict[str, NDArray[Any]] = {}
+        for start in range(steps.start, steps.stop, size):
+            slab = slice(start, min(start + size, steps.stop))
+            within = slice(slab.start - first, slab.stop - first)
+            fields = {}
+            for name, reader in readers.items():
+                try:
+                    fields[name] = reader.read(within, out=buffers.get(name))
+                except READING as error:
+                    raise _unreadable(path, name, error) from None
+                buffers.setdefault(name, fields[name])
+            yield slab, fields
+
+    def _open(self, path: Path, name: str) -> StepReader:
+        try:
+            return open_steps(path, name)
+        except READING as error:
+            raise _unreadable(path, name, error) from None
 
     def fingerprint(self) -> str:
         """Every file's name, size and time of change, and the card."""
@@ -83,9 +102,15 @@ class StreamedPredictions:
         """The predictor's members."""
         return self.predictor.member_count
 
-    def read(self, region: RegionStore, steps: slice) -> Fields:
-        """Predict the steps."""
-        return self.predictor.predict(region, steps)
+    def slabs(
+        self, region: RegionStore, steps: slice, *, size: int
+    ) -> Iterator[tuple[slice, Fields]]:
+        """Predict all the steps at once, so that batches are those of a stored prediction."""
+        fields = self.predictor.predict(region, steps)
+        for start in range(steps.start, steps.stop, size):
+            slab = slice(start, min(start + size, steps.stop))
+            within = slice(slab.start - steps.start, slab.stop - steps.start)
+            yield slab, {name: values[within] for name, values in fields.items()}
 
     def fingerprint(self) -> str:
         """The card and the identity."""

@@ -7,14 +7,16 @@ everything that decides what a score means; changing any of it needs a new revis
 from datetime import datetime, timedelta
 from functools import cache
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from benchmark.bins import Bins
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen, nearest, read_table, validate
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
+Paper = Literal["ganvsdiffusion", "orbit2", "wassdiff"]
 Role = Literal["train", "val_ood", "test_ood"]
 Split = Literal["train", "val_id", "test_id", "val_ood", "test_ood"]
 SPLITS: tuple[Split, ...] = ("train", "val_id", "test_id", "val_ood", "test_ood")
@@ -31,8 +33,52 @@ def _bounds(limit: float) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _in_order(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    if list(bounds) != sorted(set(bounds)):
+        raise ValueError("values in ascending order")
+    return bounds
+
+
+def _percents(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(0 < value < 100 for value in values):
+        raise ValueError("percentiles between 0 and 100")
+    return values
+
+
+def _odd(windows: tuple[int, ...]) -> tuple[int, ...]:
+    if not all(window > 0 and window % 2 for window in windows):
+        raise ValueError("odd numbers of cells")
+    return windows
+
+
+_ascending = AfterValidator(_in_order)
+Ascending = Annotated[tuple[float, ...], Field(max_length=3), _ascending]
+Percentiles = Annotated[tuple[float, ...], AfterValidator(_percents), _ascending]
 Latitudes = Annotated[tuple[float, float], _bounds(90)]
 Longitudes = Annotated[tuple[float, float], _bounds(180)]
+
+
+class BinsOf(Frozen):
+    """The fixed bins of a variable's values: see `benchmark.bins.Bins`."""
+
+    kind: Literal["log2", "linear"]
+    low: float
+    high: float
+    width: float | None = None
+    per_octave: int = 512
+
+    @property
+    def bins(self) -> Bins:
+        """The bins themselves."""
+        return Bins(self.kind, self.low, self.high, self.width, self.per_octave)
+
+    @model_validator(mode="after")
+    def _make(self) -> Self:
+        try:
+            _ = self.bins
+        except InputError as error:
+            raise ValueError("; ".join(str(problem) for problem in error.problems)) from None
+        return self
 
 
 class Variable(Frozen):
@@ -41,9 +87,37 @@ class Variable(Frozen):
     name: Slug
     long_name: str
     standard_name: str
-    units: Literal["K", "m s-1", "mm h-1", "mm d-1", "kg m-2"]
+    units: Literal["K", "m s-1", "mm h-1", "mm d-1", "kg m-2", "s-1"]
     cell_methods: str
     nonnegative: bool
+    thresholds: tuple[float, ...] = ()
+    """Events are values at or above these, in `units`."""
+    percentiles: Percentiles = ()
+    """And at or above these percentiles of each region's truth in the training period."""
+    intensity: Ascending = ()
+    """Up to three bounds between classes of the truth, for scores by intensity."""
+    bins: BinsOf
+    data_range: Annotated[tuple[float, float], _ascending]
+    """(low, high) of SSIM and PSNR, fixed for all models and regions."""
+
+
+class Vector(Frozen):
+    """Two variables that are a vector's eastward and northward components.
+
+    Adds three variables that no model predicts: `NAME_speed`, scored as any variable, and
+    `NAME_divergence` and `NAME_vorticity` in s-1, of which only the spectra are.
+    """
+
+    name: Slug
+    eastward: Slug
+    northward: Slug
+    speed: Variable
+
+    @model_validator(mode="after")
+    def _speed_is_derived(self) -> Self:
+        if self.speed.percentiles:
+            raise ValueError("speed.percentiles: only absolute thresholds, it has no stored truth")
+        return self
 
 
 class Region(Frozen):
@@ -110,7 +184,17 @@ class Task(Frozen):
     cluster_km: Annotated[float, Field(gt=0)] = 1000.0
     """Boxes closer than this count as one in claims about new regions."""
     primary: Primary
+    windows: Annotated[tuple[int, ...], AfterValidator(_odd), _ascending] = (1, 3, 5, 9)
+    """Sides of the fractions skill score's windows, in fine cells."""
+    lags: Annotated[tuple[int, ...], _ascending] = (1, 2, 4, 8)
+    """Distances of the structure functions, in fine cells."""
+    image_every: Annotated[int, Field(ge=1)] = 1
+    """Spectra, SSIM, structure functions and FSS take every n-th step of the test period, counted
+    from its first: consecutive hours are nearly one picture, and pictures are costly."""
+    papers: tuple[Paper, ...] = ()
+    """Papers whose own scores are kept beside ours, under their names."""
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    vectors: tuple[Vector, ...] = ()
     variables: Annotated[tuple[Variable, ...], Field(min_length=1)]
     periods: Periods
     regions: Annotated[tuple[Region, ...], Field(min_length=1)]

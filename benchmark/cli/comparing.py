@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from benchmark.results import Scores
 
 
+MOST_SHOWN = 20
+"""Numbers of one statistic that are listed; spectra and bins have more."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Register these verbs."""
     app.command("compare")(compare)
@@ -88,7 +92,9 @@ def explain(
     variable: Annotated[
         str | None, typer.Option(help="The task's primary variable by default.")
     ] = None,
-    stratum: Annotated[str, typer.Option(help="all, land or sea.")] = "all",
+    stratum: Annotated[
+        str, typer.Option(help="all, land, sea, mountain, intensity-2, ...")
+    ] = "all",
     as_json: JsonOption = False,
 ) -> None:
     """Which sums, weights, cases and hashes made a number.
@@ -148,4 +154,6 @@ def _print_explanation(found: "Explanation", console: Console) -> None:
 
 def _digits(value: float | list[float]) -> str:
     values = value if isinstance(value, list) else [value]
+    if len(values) > MOST_SHOWN:
+        return f"{len(values)} numbers, sum {sum(values):.10g} (all of them: --json)"
     return "\n".join(f"{number:.10g}" for number in values)

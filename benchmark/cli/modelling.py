@@ -16,6 +16,7 @@ from benchmark.cli.output import (
     print_json,
     progress,
 )
+from benchmark.cli.scoring import announce_scoring
 from benchmark.cli.tasks import TaskArgument
 from benchmark.errors import InputError, Problem
 from benchmark.pair_store import PairStore, open_pair_store
@@ -172,8 +173,10 @@ def _score_only(
 
     record = Path(run) / "run.json"
     identity = record.read_text(encoding="utf-8") if record.is_file() else run
+    source = StreamedPredictions(predictor, identity)
+    announce_scoring(store, source, workers=1)
     with progress("predict and score") as advance:
-        scores = score(store, StreamedPredictions(predictor, identity), out, report=advance)
+        scores = score(store, source, out, report=advance)
     if as_json:
         print_json({"scores": str(out / "scores.json")})
     else:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,8 +19,11 @@ from benchmark.cli.output import (
     progress,
 )
 from benchmark.cli.tasks import TaskArgument
-from benchmark.pair_store import open_pair_store
+from benchmark.pair_store import PairStore, open_pair_store
 from benchmark.task import load_task
+
+if TYPE_CHECKING:
+    from benchmark.scoring import Source
 
 PredictionsArgument = Annotated[Path, typer.Argument(help="A prediction store.")]
 
@@ -93,6 +96,7 @@ def score(
 
     store = open_pair_store(load_task(name), data_folder(data))
     source = StoredPredictions(store.task, predictions)
+    announce_scoring(store, source, workers=workers)
     with progress("score") as advance:
         scores = evaluate(store, source, out, workers=workers, scheduler=scheduler, report=advance)
     if as_json:
@@ -100,3 +104,16 @@ def score(
     else:
         Console().print(headline_table(store.task, scores))
         print(f"{out / 'scores.json'}")
+
+
+def announce_scoring(store: PairStore, source: "Source", *, workers: int) -> None:
+    """Say on stderr, before it begins, how the fields are reduced and what memory that takes."""
+    from benchmark.engine import compiled, engine
+    from benchmark.scoring import memory_bound
+    from benchmark.sources import StoredPredictions
+
+    streamed = not isinstance(source, StoredPredictions)
+    bound = memory_bound(store, source.member_count, workers=workers, streamed=streamed)
+    words = f"at most {bound / 2**20:.0f} MB beyond the libraries"
+    slow = "" if compiled() else "; about ten times faster with pip install 'elsewhere\\[fast]'"
+    Console(stderr=True, highlight=False).print(f"scoring with {engine()}, {words}{slow}")

@@ -1,5 +1,6 @@
 """The case table: folding, adding, hashing, and its file."""
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -10,10 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from zarr.storage import ZipStore
 
+from benchmark.bins import Bins
 from benchmark.case_table import (
+    SCHEMA_VERSION,
     assemble,
+    by_case,
     case_labels,
-    fold_cases,
     load_table,
     save_table,
     table_hash,
@@ -21,6 +24,8 @@ from benchmark.case_table import (
 )
 from benchmark.errors import InputError
 from benchmark.scoring import Scored
+from benchmark.step_sums import RegionSums
+from benchmark.strata import STRATA
 from benchmark.task import Task
 
 
@@ -35,21 +40,49 @@ def days(*stamps: str) -> NDArray[np.datetime64]:
     return np.array(stamps, dtype="datetime64[s]")
 
 
+def region_sums(cases: NDArray[np.datetime64], size: float = 1.0, rings: int = 24) -> RegionSums:
+    """Invented sums of a region of a task of three variables."""
+    count = len(cases)
+    return RegionSums(
+        cases=cases,
+        by_case={
+            "block_weight": np.full((count, 3), size),
+            "weight": np.full((count, 3, len(STRATA)), size),
+            "t_max": np.full((count, 3), -np.inf),
+        },
+        period={"bin_t": np.zeros((3, 1)), "power_t": np.full((3, rings), size)},
+        digests={},
+    )
+
+
 def test_round_trip_is_exact(table: xr.Dataset, tmp_path: Path) -> None:
     """What is kept comes back bit for bit, with its names, types and attributes."""
     save_table(table, tmp_path / "cases.zarr.zip")
     cases, totals = load_table(tmp_path / "cases.zarr.zip")
-    for found, expected in ((cases, table.sel(stratum=["all"])), (totals, total(table))):
+    for found, expected in ((cases, by_case(table)), (totals, total(table))):
         assert set(found.data_vars) == set(expected.data_vars)
-        for name in expected.data_vars:
-            assert found[name].dims == expected[name].dims
-            assert found[name].dtype == expected[name].dtype == np.float64
+        assert set(found.coords) == set(expected.coords)
+        for name in (*expected.data_vars, *expected.coords):
+            assert found[name].dims == expected[name].dims, name
             np.testing.assert_array_equal(found[name].values, expected[name].values)
-        for dim in ("variable", "region", "stratum"):
-            assert list(found[dim].values) == list(expected[dim].values)
+        for name in expected.data_vars:
+            assert found[name].dtype == expected[name].dtype == np.float64
+        for dim in ("variable", "region", "stratum", "axis"):
+            if dim in expected.coords:
+                assert list(found[dim].values) == list(expected[dim].values)
         assert found.attrs == expected.attrs
     np.testing.assert_array_equal(cases["case"].values, table["case"].values)
-    assert table_hash(cases) == table_hash(table.sel(stratum=["all"]))
+    assert table_hash(cases, totals) == table_hash(by_case(table), total(table))
+
+
+def test_what_is_kept_by_case_has_cases(table: xr.Dataset) -> None:
+    """Of all cells, with a case each; what is kept for the period is in the totals only."""
+    cases, totals = by_case(table), total(table)
+    assert all("case" in values.dims for values in cases.data_vars.values())
+    assert list(cases["stratum"].values) == ["all"]
+    assert set(totals.data_vars) == set(table.data_vars)
+    assert not any("case" in values.dims for values in totals.data_vars.values())
+    assert {"power_t", "bin_p", "reliability"}.isdisjoint(cases.data_vars)
 
 
 def test_the_file_is_the_same_bytes_every_time(table: xr.Dataset, tmp_path: Path) -> None:
@@ -72,7 +105,7 @@ def test_names_are_not_string_arrays(table: xr.Dataset, tmp_path: Path) -> None:
     assert raw.attrs["region_names"] == list(table["region"].values)
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
+@pytest.mark.parametrize("schema", [0, 1, "2", None])
 def test_another_schema_is_refused(table: xr.Dataset, tmp_path: Path, schema: object) -> None:
     """A table of a newer, older or unknown schema is refused with what to do."""
     path = tmp_path / "cases.zarr.zip"
@@ -83,7 +116,7 @@ def test_another_schema_is_refused(table: xr.Dataset, tmp_path: Path, schema: ob
     with pytest.raises(InputError) as caught:
         load_table(path)
     (problem,) = caught.value.problems
-    assert "schema 1" in problem.expected
+    assert f"schema {SCHEMA_VERSION}" in problem.expected
     assert f"schema {schema}" in problem.got
     assert "version" in problem.fix
 
@@ -144,33 +177,18 @@ def test_days_and_snapshots(task: Task) -> None:
     np.testing.assert_array_equal(case_labels(daily, times), expected)
 
 
-def test_folding_adds_sums_and_takes_maxima_in_time_order() -> None:
-    """Sums equal a running sum in time order bit for bit; maxima are maxima."""
-    generator = np.random.default_rng(0)
-    steps = {
-        "squared_error": generator.normal(size=(40, 2, 3)) * 10.0 ** generator.integers(-8, 8, 40)
-        [:, None, None],
-        "residual_max": generator.random((40, 2)),
-    }  # fmt: skip
-    labels = np.repeat(days("2001-01-01", "2001-01-02", "2001-01-05"), (7, 30, 3))
-    cases, folded = fold_cases(steps, labels)
-    assert len(cases) == 3
-    for k, (start, stop) in enumerate(((0, 7), (7, 37), (37, 40))):
-        running = np.zeros((2, 3))
-        for step in range(start, stop):
-            running = running + steps["squared_error"][step]
-        np.testing.assert_array_equal(folded["squared_error"][k], running)
-        largest = steps["residual_max"][start:stop].max(axis=0)
-        np.testing.assert_array_equal(folded["residual_max"][k], largest)
-
-
 def test_totals_of_parts_are_totals_of_the_whole(table: xr.Dataset) -> None:
     """Folded over cases in two parts or at once; regions chosen and pooled add up too."""
     early, late = table.isel(case=slice(0, 3)), table.isel(case=slice(3, None))
-    joined = total(xr.concat([total(early), total(late)], dim="case"))
-    whole = total(table)
-    for name in whole.data_vars:
-        np.testing.assert_allclose(joined[name], whole[name], rtol=1e-14, atol=1e-3)
+    joined, whole = [total(early), total(late)], total(table)
+    for name, values in table.data_vars.items():
+        if "case" not in values.dims:
+            np.testing.assert_array_equal(whole[name], values)
+        elif name in ("residual_max", "coarse_max", "t_max"):
+            np.testing.assert_array_equal(np.maximum(*(j[name] for j in joined)), whole[name])
+        else:
+            added = sum(part[name] for part in joined)
+            np.testing.assert_allclose(added, whole[name], rtol=1e-13, atol=1e-3)
     names = list(table["region"].values[:2])
     pooled = total(table, regions=names, over_regions=True)
     chosen = whole.sel(region=names)
@@ -179,25 +197,60 @@ def test_totals_of_parts_are_totals_of_the_whole(table: xr.Dataset) -> None:
     assert pooled.attrs["members"] == table.attrs["members"]
 
 
-def test_regions_with_other_cases_are_refused(task: Task) -> None:
+def test_regions_with_other_cases_are_refused(small_task: Task) -> None:
     """Regions that do not share their times cannot be paired, so they are no table."""
-    one = {"block_weight": np.ones((2, 3))}
     regions = {
-        "a": (days("2001-01-01", "2001-01-02"), one),
-        "b": (days("2001-01-01", "2001-01-03"), one),
+        "andes-south": region_sums(days("2001-01-01", "2001-01-02")),
+        "europe-west": region_sums(days("2001-01-01", "2001-01-03")),
     }
-    with pytest.raises(InputError, match="region b"):
-        assemble(task, regions, members=1)
+    with pytest.raises(InputError, match="region europe-west"):
+        assemble(small_task, regions, members=1)
 
 
-def test_regions_are_sorted_whatever_the_order(task: Task) -> None:
+def test_regions_are_sorted_whatever_the_order(small_task: Task) -> None:
     """Two orders of the same regions are one table."""
-    content = {name: (days("2001-01-01"), {"block_weight": np.full((1, 3), value)})
-               for name, value in (("b", 2.0), ("a", 1.0))}  # fmt: skip
-    found = assemble(task, content, members=1)
-    again = assemble(task, dict(reversed(content.items())), members=1)
+    content = {name: region_sums(days("2001-01-01"), size)
+               for name, size in (("europe-west", 2.0), ("andes-south", 1.0))}  # fmt: skip
+    found = assemble(small_task, content, members=1)
+    again = assemble(small_task, dict(reversed(content.items())), members=1)
     xr.testing.assert_identical(found, again)
-    np.testing.assert_array_equal(found["block_weight"].sel(variable="t2m").values, [[1.0], [2.0]])
+    weight = found["block_weight"].sel(variable="t2m")
+    np.testing.assert_array_equal(weight.values, [[1.0], [2.0]])
+
+
+def test_rings_that_a_region_does_not_have_are_zero(small_task: Task) -> None:
+    """Spectra of regions of other sizes share one dim: filled with 0 behind, nothing moves."""
+    content = {"andes-south": region_sums(days("2001-01-01"), rings=22),
+               "europe-west": region_sums(days("2001-01-01"), 3.0, rings=24)}  # fmt: skip
+    found = assemble(small_task, content, members=1)["power_t"]
+    np.testing.assert_array_equal(found[0], [[1] * 22 + [0, 0], [3] * 24])
+
+
+def test_coordinates_tell_of_regions(table: xr.Dataset, task: Task) -> None:
+    """Latitude of the centre, cell sizes in km, and the wavenumber of each ring."""
+    for region in table["region"].values:
+        known = table.sel(region=region)
+        lat = task.region(str(region)).lat
+        assert float(known["latitude"]) == sum(lat) / 2
+        height = 6371.229 * np.pi / 180
+        edges = np.sin(np.radians([lat[0] + 4, lat[1] - 4]))  # without the margin
+        width = 6371.229 * np.radians(1) * (edges[1] - edges[0]) / np.radians(24)
+        assert float(known["cell_km"]) == pytest.approx(np.sqrt(height * width), rel=1e-9)
+        assert float(known["finest_km"]) == pytest.approx(2 * max(height, width), rel=1e-9)
+        k = known["wavenumber"].values
+        np.testing.assert_allclose(k, k[0] * np.arange(1, len(k) + 1), rtol=1e-12)
+        assert k[0] == pytest.approx(0.5 / (24 * max(height, width)), rel=1e-9)
+
+
+def test_the_contract_tells_of_variables(table: xr.Dataset) -> None:
+    """Units, thresholds by name, data range and bins: all that metrics ask of a task."""
+    known = json.loads(table.attrs["contract"])
+    assert set(known) == {"t2m", "wind_speed", "precipitation"}
+    rain = known["precipitation"]
+    assert rain["units"] == "mm h-1"
+    assert rain["thresholds"] == [">= 0.1 mm h-1", ">= 1 mm h-1", ">= P95", ">= P99"]
+    assert rain["data_range"] == 20
+    assert Bins(**rain["bins"]).kind == "log2"
 
 
 def test_a_copied_file_is_read_alike(table: xr.Dataset, tmp_path: Path) -> None:
@@ -206,4 +259,4 @@ def test_a_copied_file_is_read_alike(table: xr.Dataset, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     moved = Path(shutil.move(tmp_path / "cases.zarr.zip", tmp_path / "elsewhere"))
     cases, _ = load_table(moved)
-    xr.testing.assert_identical(cases, table.sel(stratum=["all"]))
+    xr.testing.assert_identical(cases, by_case(table))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import properscoring
@@ -10,13 +11,18 @@ import pytest
 import scoringrules
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import stats
 
-from benchmark.families.base import Step
+from benchmark.families.base import Slab
+from benchmark.families.ensemble import crps_sums
 from benchmark.metrics import METRICS
 
 Array = NDArray[np.float64]
-MakeStep = Callable[..., Step]
+MakeSlab = Callable[..., Slab]
 MakeTotals = Callable[..., xr.Dataset]
+Weights = Callable[[Slab], Array]
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def crps(totals: xr.Dataset, form: str) -> Array:
@@ -24,120 +30,133 @@ def crps(totals: xr.Dataset, form: str) -> Array:
     return np.asarray(METRICS[f"crps_{form}"](totals).values)
 
 
-def weighted(step: Step, field: Array) -> Array:
-    """(strata,) weighted means of a field of cell values."""
-    return np.array([np.average(field, weights=w) for w in step.weights])
+def everywhere(totals: xr.Dataset, form: str) -> float:
+    """The CRPS of all cells."""
+    return float(METRICS[f"crps_{form}"](totals).sel(stratum="all"))
 
 
 @pytest.mark.parametrize("members", [2, 3, 8, 16])
 @pytest.mark.parametrize("ties", [False, True])
 def test_equals_the_libraries(
-    make_step: MakeStep, make_totals: MakeTotals, members: int, ties: bool
+    make_slab: MakeSlab, make_totals: MakeTotals, cell_weights: Weights, members: int, ties: bool
 ) -> None:
-    """ecdf as properscoring and scoringrules nrg, fair as scoringrules fair; ties included."""
-    step = make_step(1, members=members, ties=ties)
-    totals, x = make_totals(step), np.moveaxis(step.members, 0, -1)
-    ecdf = weighted(step, properscoring.crps_ensemble(step.truth, x))
+    """ecdf as properscoring and scoringrules nrg, fair as scoringrules fair, in every stratum."""
+    slab = make_slab(1, steps=2, members=members, ties=ties)
+    totals, weights = make_totals(slab), cell_weights(slab)
+    truth = np.nan_to_num(slab.truth).astype(np.float64)
+    x = np.moveaxis(slab.members, 1, -1).astype(np.float64)
+
+    def mean(field: Array) -> Array:
+        return np.array([np.average(field, weights=w) for w in weights])
+
+    ecdf = mean(properscoring.crps_ensemble(truth, x))
     np.testing.assert_allclose(crps(totals, "ecdf"), ecdf, rtol=1e-11)
-    energy = weighted(step, scoringrules.crps_ensemble(step.truth, x, estimator="nrg"))
+    energy = mean(scoringrules.crps_ensemble(truth, x, estimator="nrg"))
     np.testing.assert_allclose(crps(totals, "ecdf"), energy, rtol=1e-11)
-    fair = weighted(step, scoringrules.crps_ensemble(step.truth, x, estimator="fair"))
+    fair = mean(scoringrules.crps_ensemble(truth, x, estimator="fair"))
     np.testing.assert_allclose(crps(totals, "fair"), fair, rtol=1e-11)
     assert np.all(crps(totals, "fair") < crps(totals, "ecdf"))
 
 
 @pytest.mark.parametrize(
     ("members", "truth", "exact"),
-    [((0, 1, 2, 3), 0.0, 0.875), ((0, 0, 1, 3), 0.0, 0.375), ((1, 5), 2.0, 1.0)],
+    [((0, 1, 2, 3, 4), 0.0, 1.2), ((0, 0, 3), 0.0, 1 / 3), ((1, 5), 2.0, 1.0)],
 )
 def test_ecdf_by_hand(
-    make_step: MakeStep, make_totals: MakeTotals,
+    make_slab: MakeSlab, make_totals: MakeTotals,
     members: tuple[float, ...], truth: float, exact: float,
 ) -> None:  # fmt: skip
-    """The cases in which libraries are wrong with ties, worked out by hand."""
-    x = np.stack([np.full((8, 12), value, dtype=float) for value in members])
-    step = replace(make_step(0), members=x, truth=np.full((8, 12), truth))
-    np.testing.assert_allclose(crps(make_totals(step), "ecdf"), exact, rtol=1e-13)
+    """Ties in which libraries are wrong: 2 - 20 / 25, 1 - 6 / 9 and 2 - 4 / 4."""
+    slab = make_slab(0, members=len(members))
+    x = np.broadcast_to(np.array(members, np.float32)[:, None, None], slab.members.shape).copy()
+    slab = replace(slab, members=x, truth=np.full_like(slab.truth, truth))
+    assert everywhere(make_totals(slab), "ecdf") == pytest.approx(exact, rel=1e-13)
 
 
-def test_two_members_analytically(make_step: MakeStep, make_totals: MakeTotals) -> None:
-    """(|a - t| + |b - t|) / 2 - |a - b| / 4 in the ecdf form, with / 2 in the fair one."""
-    step = make_step(2, members=2)
-    a, b = step.members
-    mean = (abs(a - step.truth) + abs(b - step.truth)) / 2
-    totals = make_totals(step)
-    np.testing.assert_allclose(crps(totals, "ecdf"), weighted(step, mean - abs(a - b) / 4))
-    np.testing.assert_allclose(crps(totals, "fair"), weighted(step, mean - abs(a - b) / 2))
+def test_unbiased_for_draws_of_a_known_law(make_slab: MakeSlab, make_totals: MakeTotals) -> None:
+    """Draws of N(1, 2^2): the fair form of few members has the mean of the closed form.
 
-
-def test_many_gaussian_members_approach_the_closed_form(
-    make_step: MakeStep, make_totals: MakeTotals
-) -> None:
-    """2,000 draws of N(1, 2^2) against Gneiting's closed form for a normal law, to 1 %."""
-    generator, step = np.random.default_rng(3), make_step(3)
-    x = generator.normal(1.0, 2.0, (2000, 8, 12))
-    truth = generator.normal(1.0, 2.0, (8, 12))
-    z = (truth - 1.0) / 2.0
-    cdf = np.array([0.5 * (1 + math.erf(value / math.sqrt(2))) for value in z.ravel()])
-    pdf = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    exact = 2.0 * (z * (2 * cdf.reshape(z.shape) - 1) + 2 * pdf - 1 / math.sqrt(math.pi))
-    totals = make_totals(replace(step, members=x, truth=truth))
-    for form in ("fair", "ecdf"):
-        np.testing.assert_allclose(crps(totals, form), weighted(step, exact), rtol=0.01)
-
-
-def test_fair_has_no_reward_for_size_and_ecdf_has(
-    make_step: MakeStep, make_totals: MakeTotals
-) -> None:
-    """Over many draws the fair form of 2 members is that of 16; the ecdf form is larger by size.
-
-    For members and truth of N(0, 1): E fair = 1 / sqrt(pi), E ecdf = (1 + 1 / M) / sqrt(pi).
+    E ecdf is larger by E |x - x'| / (2 M) = 2 sigma / sqrt(pi) / (2 M).
     """
     generator = np.random.default_rng(4)
     for members in (2, 16):
-        steps = []
-        for k in range(120):
-            noise = generator.normal(size=(members + 1, 8, 12))
-            steps.append(replace(make_step(k), members=noise[1:], truth=noise[0]))
-        totals = make_totals(*steps)
-        expected = 1 / math.sqrt(math.pi)
-        np.testing.assert_allclose(crps(totals, "fair"), expected, rtol=0.03)
-        np.testing.assert_allclose(crps(totals, "ecdf"), expected * (1 + 1 / members), rtol=0.03)
+        slab = make_slab(0, steps=150, missing=0.0, members=members)
+        x = generator.normal(1.0, 2.0, slab.members.shape).astype(np.float32)
+        truth = generator.normal(1.0, 2.0, slab.truth.shape).astype(np.float32)
+        z = (truth.astype(float) - 1) / 2
+        exact = 2 * (
+            z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / math.sqrt(math.pi)
+        )
+        expected = np.average(exact, weights=np.broadcast_to(slab.domain.area, exact.shape))
+        totals = make_totals(replace(slab, members=x, truth=truth))
+        assert everywhere(totals, "fair") == pytest.approx(expected, rel=0.01)
+        bias = 2 / math.sqrt(math.pi) / members
+        assert everywhere(totals, "ecdf") == pytest.approx(expected + bias, rel=0.01)
 
 
-def test_one_member_is_the_absolute_error(make_step: MakeStep, make_totals: MakeTotals) -> None:
+def test_one_member_is_the_absolute_error(make_slab: MakeSlab, make_totals: MakeTotals) -> None:
     """Both forms of one member are the MAE, bit for bit."""
-    totals = make_totals(make_step(5, members=1), make_step(6, members=1))
+    totals = make_totals(make_slab(5, steps=2, members=1))
     mae = METRICS["mae"](totals).values
     np.testing.assert_array_equal(crps(totals, "fair"), mae)
     np.testing.assert_array_equal(crps(totals, "ecdf"), mae)
 
 
-def test_equal_members_are_one_member(make_step: MakeStep, make_totals: MakeTotals) -> None:
+def test_equal_members_are_one_member(make_slab: MakeSlab, make_totals: MakeTotals) -> None:
     """An ensemble without spread scores what its one field scores, in both forms."""
-    step = make_step(7, members=1)
-    many = replace(step, members=np.repeat(step.members, 6, axis=0))
-    mae = METRICS["mae"](make_totals(step)).values
+    slab = make_slab(7, members=1)
+    many = replace(slab, members=np.repeat(slab.members, 5, axis=1))
+    mae = METRICS["mae"](make_totals(slab)).values
     for form in ("fair", "ecdf"):
         np.testing.assert_allclose(crps(make_totals(many), form), mae, rtol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["fair", "ecdf"])
-def test_permuting_members_changes_nothing(
-    make_step: MakeStep, make_totals: MakeTotals, form: str
-) -> None:
-    """The score does not know the order of members."""
-    step = make_step(8, members=8)
-    turned = replace(step, members=step.members[::-1])
-    found, expected = (crps(make_totals(one), form) for one in (turned, step))
-    np.testing.assert_allclose(found, expected, rtol=3e-15)
+def test_large_offsets_keep_their_digits(make_slab: MakeSlab, make_totals: MakeTotals) -> None:
+    """Around 2^18 with a spread of 1: 1e-12 relative, as float32 values differ exactly.
 
-
-def test_large_offsets_keep_their_digits(make_step: MakeStep, make_totals: MakeTotals) -> None:
-    """Temperatures near 300 K with a spread of 0.01 K: 1e-9 relative, in the sorted form too."""
-    step = make_step(9, members=16)
-    small = replace(step, members=0.01 * step.members, truth=0.01 * step.truth)
-    large = replace(small, members=300 + small.members, truth=300 + small.truth)
+    Values are whole 32nds, so that the offset loses no digit of the fields themselves.
+    """
+    slab = make_slab(9, members=16)
+    small = replace(slab, members=np.floor(slab.members * 32) / 32,
+                    truth=np.floor(slab.truth * 32) / 32)  # fmt: skip
+    large = replace(small, members=small.members + np.float32(2**18),
+                    truth=small.truth + np.float32(2**18))  # fmt: skip
     for form in ("fair", "ecdf"):
-        expected = crps(make_totals(small), form)
-        np.testing.assert_allclose(crps(make_totals(large), form), expected, rtol=1e-9)
+        found, expected = (everywhere(make_totals(one), form) for one in (large, small))
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("members", [1, 2, 5, 16])
+@pytest.mark.parametrize("cells", [1, 15, 16, 37])
+def test_the_sums_of_rows_of_cells(members: int, cells: int) -> None:
+    """`crps_sums` of whole and broken vectors against loops; a missing truth counts nowhere."""
+    generator = np.random.default_rng(cells)
+    x = generator.normal(size=(3, members, cells)).astype(np.float32)
+    t = generator.normal(size=(3, cells)).astype(np.float32)
+    t[generator.random(t.shape) < 0.2] = np.nan
+    w = generator.random(cells)
+    expected = np.zeros((3, 3))
+    for k, n in np.ndindex(3, cells):
+        if np.isnan(t[k, n]):
+            continue
+        values = [float(value) for value in x[k, :, n]]
+        expected[k, 0] += w[n] * sum(abs(v - float(t[k, n])) for v in values) / members
+        expected[k, 1] += w[n]
+        expected[k, 2] += w[n] * sum(abs(a - b) for a in values for b in values) / 2
+    np.testing.assert_allclose(crps_sums(x, t, w)[:, 0], expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("members", [1, 5])
+def test_segments_are_sums_of_their_own(members: int) -> None:
+    """Segments of 20, 1, 0, 16 and 3 cells: each as if it were alone, the same bits."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(2, members, 40)).astype(np.float32)
+    t = generator.normal(size=(2, 40)).astype(np.float32)
+    t[:, [3, 39]] = np.nan
+    w, ends = generator.random(40), np.array([0, 20, 21, 21, 37, 40])
+    found = crps_sums(x, t, w, ends)
+    assert found.shape == (2, 5, 3)
+    for s, (start, stop) in enumerate(pairwise(ends)):
+        some = np.ascontiguousarray(x[..., start:stop]), np.ascontiguousarray(t[:, start:stop])
+        np.testing.assert_array_equal(found[:, s], crps_sums(*some, w[start:stop])[:, 0])
+    np.testing.assert_array_equal(found[:, 2], 0)

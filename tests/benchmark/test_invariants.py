@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from baselines.nulls import null
+from benchmark.case_table import by_case, total
 from benchmark.invariants import check_invariants
 from benchmark.model_card import HARD_CONSTRAINTS, ModelCard
 from benchmark.pair_store import PairStore
 from benchmark.scoring import Scored, score_cases
 from benchmark.sources import StreamedPredictions
+from benchmark.task import Task
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class Result:
 
 
 @pytest.fixture(scope="module")
-def single(small: PairStore) -> Result:
+def single(small: PairStore, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Bilinear: one member."""
-    return scored(small, "bilinear")
+    return scored(small, "bilinear", tmp_path_factory.mktemp("single"))
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +39,28 @@ def many(streamed_dressed: StreamedPredictions, dressed: Scored) -> Result:
 
 
 @pytest.fixture(scope="module")
-def projected(small: PairStore) -> Result:
+def projected(small: PairStore, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Bilinear with post-hoc projection: a hard constraint that holds."""
-    return scored(small, "bilinear-projected")
+    return scored(small, "bilinear-projected", tmp_path_factory.mktemp("projected"))
 
 
-def scored(store: PairStore, name: str) -> Result:
+def scored(store: PairStore, name: str, work: Path) -> Result:
     """A null's table."""
     source = StreamedPredictions(null(name, store), name)
-    return Result(source.card, score_cases(store, source).table)
+    return Result(source.card, score_cases(store, source, work=work).table)
+
+
+def problems(task: Task, card: ModelCard, table: xr.Dataset) -> list[str]:
+    """What is broken in a table, as texts."""
+    found = check_invariants(task, card, by_case(table), total(table))
+    return [str(problem) for problem in found]
 
 
 def broken(store: PairStore, result: Result, change: Callable[[xr.Dataset], None]) -> list[str]:
     """The problems of a table after `change`, as texts."""
     table = result.table.copy(deep=True)
     change(table)
-    return [str(problem) for problem in check_invariants(store.task, result.card, table)]
+    return problems(store.task, result.card, table)
 
 
 def at(table: xr.Dataset, name: str) -> xr.DataArray:
@@ -105,6 +114,47 @@ def test_ranks_that_lose_weight(small: PairStore, many: Result) -> None:
     assert "sum of ranks = weight" in problem
 
 
+def test_reliability_that_loses_weight(small: PairStore, many: Result) -> None:
+    """One place of one threshold's table, off by a part in 1e9 of the weight."""
+
+    def change(table: xr.Dataset) -> None:
+        at(table, "reliability").values[1, 3] += 1e-9 * float(at(table, "weight").sum())
+
+    (problem,) = broken(small, many, change)
+    assert "sum of reliability = weight" in problem
+    assert "in 1 places" in problem
+
+
+def test_bins_of_unequal_weight(small: PairStore, many: Result) -> None:
+    """One unit more among the predictions than among the truth: whole numbers must be equal."""
+
+    def change(table: xr.Dataset) -> None:
+        at(table, "bin_p").values[5] += 1
+
+    (problem,) = broken(small, many, change)
+    assert "bins of predictions and truth have one weight" in problem
+
+
+def test_fractions_further_apart_than_they_can_be(small: PairStore, many: Result) -> None:
+    """(P_f - P_o)^2 <= P_f^2 + P_o^2 for fractions: FSS is never below 0."""
+
+    def change(table: xr.Dataset) -> None:
+        most = float((at(table, "fss_p") + at(table, "fss_t"))[0, 0])
+        at(table, "fss_numerator").values[0, 0] = most * (1 + 1e-9)
+
+    (problem,) = broken(small, many, change)
+    assert "FSS >= 0" in problem
+
+
+def test_a_case_without_truth_is_no_fault(small: PairStore, many: Result) -> None:
+    """The largest truth of a case that has none is -inf, and healthy."""
+
+    def change(table: xr.Dataset) -> None:
+        at(table, "t_max").values[2] = -np.inf
+
+    assert broken(small, many, change) == []
+
+
 def test_crps_of_one_member_is_the_mae(small: PairStore, single: Result, many: Result) -> None:
     """Asked of one member, where it must hold; of eight it would be wrong to ask."""
 
@@ -117,7 +167,9 @@ def test_crps_of_one_member_is_the_mae(small: PairStore, single: Result, many: R
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["weight", "squared_error", "pair_spread", "residual_max"])
+@pytest.mark.parametrize(
+    "name", ["weight", "squared_error", "pair_spread", "residual_max", "power_p", "bin_t"]
+)
 def test_a_sum_that_is_not_finite(small: PairStore, many: Result, name: str, value: float) -> None:
     """Every sum must be finite; the broken one is named."""
 
@@ -133,18 +185,18 @@ def test_a_hard_constraint_that_is_only_claimed(
 ) -> None:
     """Bilinear under a card that claims a hard layer is caught in every variable."""
     card = single.card.model_copy(update={"constraint": constraint})
-    (problem,) = check_invariants(small.task, card, single.table)
-    assert "max |A y - x| <= 4 eps32 max |x|" in str(problem)
-    assert "in 12 places" in str(problem), "3 variables in 4 regions"
+    (problem,) = problems(small.task, card, single.table)
+    assert "max |A y - x| <= 4 eps32 max |x|" in problem
+    assert "in 12 places" in problem, "3 variables in 4 regions"
 
 
 def test_soft_constraints_and_real_pairs_claim_nothing(small: PairStore, single: Result) -> None:
     """A soft constraint promises nothing, and on real pairs residuals only describe."""
     soft = single.card.model_copy(update={"constraint": "soft"})
-    assert check_invariants(small.task, soft, single.table) == []
+    assert problems(small.task, soft, single.table) == []
     real = small.task.model_copy(update={"track": "real_pair"})
     hard = single.card.model_copy(update={"constraint": "add"})
-    assert check_invariants(real, hard, single.table) == []
+    assert problems(real, hard, single.table) == []
 
 
 def test_one_block_beyond_four_ulps(small: PairStore, projected: Result) -> None:

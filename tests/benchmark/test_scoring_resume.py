@@ -78,9 +78,10 @@ def bilinear(store: PairStore) -> StreamedPredictions:
 
 
 @pytest.fixture(scope="module")
-def expected(tiny: PairStore) -> Scored:
+def expected(tiny: PairStore, tmp_path_factory: pytest.TempPathFactory) -> Scored:
     """The scores of an undisturbed run."""
-    return score_cases(tiny, bilinear(tiny), steps_per_block=1)
+    work = tmp_path_factory.mktemp("undisturbed-cases")
+    return score_cases(tiny, bilinear(tiny), work=work, steps_per_block=1)
 
 
 def test_finished_blocks_are_not_computed_again(

@@ -1,0 +1,116 @@
+"""What stays the same in time for a region and a variable: its `Domain`, from task and stores."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.climatology import training_mean
+from benchmark.coarsen import AreaOverlap
+from benchmark.families.base import Domain
+from benchmark.families.spectrum import Rings
+from benchmark.geometry import EARTH_RADIUS_M
+from benchmark.grid import Grid, crop
+from benchmark.pair_store import PairStore, RegionStore
+from benchmark.strata import STATIC_CLASSES, static_labels
+from benchmark.task import Task, Variable
+from benchmark.thresholds import training_percentiles
+
+WETTEST_FLOOR = {"mm h-1": 0.1, "mm d-1": 2.4}
+"""Percentile thresholds of precipitation are never below these."""
+
+
+def region_domain(store: PairStore, region: RegionStore, variable: Variable) -> Domain:
+    """The domain of a region for one variable.
+
+    Percentile thresholds and the climatology come from the region's training-period truth; they
+    are kept beside the pair store and never given to models.
+    Errors: InputError where that truth is missing.
+    """
+    whole, scored, margin = region.grid, region.grid.scored, region.grid.fine_margin
+    dy, dx = cell_size_km(scored.fine)
+    area = np.zeros(whole.fine.shape)
+    crop(area, margin)[...] = scored.fine.area
+    return Domain(
+        area=area,
+        labels=static_labels(region.static("land_fraction"), region.static("orography")),
+        classes=len(STATIC_CLASSES),
+        intensity=variable.intensity,
+        thresholds=_thresholds(store, region, variable),
+        windows=store.task.windows,
+        bins=variable.bins.bins,
+        rings=Rings.on(*scored.fine.shape, dy_km=dy, dx_km=dx),
+        lags=store.task.lags,
+        data_range=variable.data_range,
+        climatology=_climatology(store.task, region, variable),
+        # From the whole fine box to the scored coarse cells: the border counts nowhere.
+        overlap=AreaOverlap.from_edges(
+            fine=(whole.fine.y.edges, whole.fine.x.edges),
+            coarse=(scored.coarse.y.edges, scored.coarse.x.edges),
+        ),
+        coarse_area=scored.coarse.area,
+        margin=margin,
+        image_every=store.task.image_every,
+        papers=_papers(store.task, variable),
+    )
+
+
+def _climatology(task: Task, region: RegionStore, variable: Variable) -> NDArray[np.float64]:
+    """NaN for a speed, of which no truth is stored: its scores of anomalies are missing."""
+    if variable in task.variables:
+        return training_mean(region, variable.name)
+    return np.full(region.grid.fine.shape, np.nan)
+
+
+def _papers(task: Task, variable: Variable) -> tuple[str, ...]:
+    """The papers whose scores this variable has: two of them are for daily precipitation only."""
+    daily = variable.units == "mm d-1"
+    return tuple(paper for paper in task.papers if daily or paper == "orbit2")
+
+
+def _thresholds(store: PairStore, region: RegionStore, variable: Variable) -> NDArray[np.float64]:
+    """Absolute ones, then percentiles; NaN up to the largest number that a variable has."""
+    found = [*variable.thresholds, *_percentiles(store, region, variable)]
+    task = store.task
+    known = (*task.variables, *(vector.speed for vector in task.vectors))
+    longest = max(len(v.thresholds) + len(v.percentiles) for v in known)
+    return np.array(found + [np.nan] * (longest - len(found)))
+
+
+def _percentiles(store: PairStore, region: RegionStore, variable: Variable) -> tuple[float, ...]:
+    if not variable.percentiles:
+        return ()
+    floor = WETTEST_FLOOR.get(variable.units, -math.inf)
+    by_region = training_percentiles(
+        store, variable.name, variable.percentiles, variable.bins.bins, floor=floor
+    )
+    return by_region[region.name]
+
+
+def threshold_names(variable: Variable) -> list[str]:
+    """The names of a variable's thresholds, in the order that they are kept."""
+    absolute = [f">= {value:g} {variable.units}" for value in variable.thresholds]
+    return absolute + [f">= P{value:g}" for value in variable.percentiles]
+
+
+def cell_size_km(grid: Grid) -> tuple[float, float]:
+    """(dy, dx): the mean height and width of a grid's cells in km."""
+    height = np.deg2rad(abs(np.diff(grid.y.edges)).mean()) * EARTH_RADIUS_M / 1000
+    return float(height), float(grid.area.mean() / 1e6 / height)
+
+
+def padded(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """(T, n, ...) with zeros up to `length` along the second axis."""
+    missing = [(0, 0)] * values.ndim
+    missing[1] = (0, length - values.shape[1])
+    return np.pad(values, missing)
+
+
+def scored_names(task: Task) -> tuple[str, ...]:
+    """The names along the case table's `variable` dim: what models predict, and what follows."""
+    derived = [
+        name
+        for vector in task.vectors
+        for name in (vector.speed.name, f"{vector.name}_divergence", f"{vector.name}_vorticity")
+    ]
+    return (*task.variable_names, *derived)
