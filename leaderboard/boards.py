@@ -11,6 +11,7 @@ from statistics import stdev
 
 import numpy as np
 
+from benchmark.domain import threshold_names
 from benchmark.inference import new_regions_interval
 from benchmark.metrics import BOARDS, Metric, board_score, metric
 from benchmark.model_card import ModelCard
@@ -37,8 +38,9 @@ SECTIONS: tuple[tuple[str, str, bool], ...] = (
 class Entry:
     """One line of a table. gap, regret: log-ratios against oracles over the OOD regions.
 
-    variance_*: geometric mean over regions and seeds; residual_ulps: the largest over test
-    regions and seeds; residual, negatives: mean over test regions and seeds.
+    variance: geometric mean over regions and seeds, as resolution_km of the OOD ones; fss: mean
+    over OOD regions and seeds; residual_ulps: the largest over test regions and seeds; residual,
+    negatives: mean over test regions and seeds.
     """
 
     group: Group
@@ -51,6 +53,8 @@ class Entry:
     gap_seeds: tuple[int, ...]
     regret: Contrast | None
     variance: dict[Split, float]
+    resolution_km: float
+    fss: float
     residual_ulps: float
     residual: float
     negatives: float
@@ -93,6 +97,11 @@ class Board:
         return BOARDS[self.board][1]
 
     @property
+    def fss(self) -> str | None:
+        """The entry of the fractions skill score that stands in the table; None without events."""
+        return fss_entry(self.task, self.variable)
+
+    @property
     def entries(self) -> tuple[Entry, ...]:
         """Every line, in the order of the sections."""
         return tuple(entry for entries in self.sections.values() for entry in entries)
@@ -118,6 +127,20 @@ def make_boards(rows: TaskRows) -> tuple[Board, ...]:
     keys = [primary, *(key for key in keys if key != primary)]
     return tuple(_board(rows, board, variable, key == 0, order)
                  for key, (board, variable) in enumerate(keys))  # fmt: skip
+
+
+def fss_entry(task: Task, variable: Variable) -> str | None:
+    """`fss[>= P95, 5 cells]`: the first percentile, in the first window of a coarse cell or more.
+
+    A percentile is passed in every region, an absolute threshold is not; without percentiles the
+    last absolute threshold stands.
+    """
+    known = threshold_names(variable)
+    if not known or not task.windows:
+        return None
+    label = known[len(variable.thresholds)] if variable.percentiles else known[-1]
+    wide = [window for window in task.windows if window >= task.factor]
+    return f"fss[{label}, {wide[0] if wide else task.windows[-1]} cells]"
 
 
 def _pairs(rows: TaskRows, group: Group, board: str) -> list[Pair]:
@@ -167,7 +190,9 @@ def _board(
     oracles = [g for g in rows.groups if g.card.regime == "oracle" and g.card.exposure == "none"]
     best_null = min(rows.nulls, key=ood)
     best_oracle = min(oracles, key=ood, default=None)
-    regions = region_names(task, "test_id") + region_names(task, "test_ood")
+    elsewhere = region_names(task, "test_ood")
+    regions = region_names(task, "test_id") + elsewhere
+    events = fss_entry(task, variable)
     scores = {g.slug: _region_scores(g, board, name, regions) for g in rows.groups}
     best_by_region = np.nanmin([scores[group.slug] for group in rows.nulls], axis=0)
 
@@ -190,6 +215,10 @@ def _board(
                 split: _geometric(_values(group, "variance_ratio", name, region_names(task, split)))
                 for split in TEST_SPLITS
             },
+            resolution_km=_geometric(_values(group, "effective_resolution", name, elsewhere)),
+            fss=math.nan
+            if events is None
+            else float(_values(group, events, name, elsewhere).mean()),
             residual_ulps=_largest(_values(group, "residual_ulps", name, regions)),
             residual=float(_values(group, "residual", name, regions).mean()),
             negatives=float(_values(group, "negatives", name, regions).mean())

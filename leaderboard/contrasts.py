@@ -33,9 +33,8 @@ def clusters(task: Task, split: Split) -> tuple[int, ...]:
 
 
 def score(row: Row, name: str, variable: str, regions: Sequence[str]) -> Array:
-    """(region,) values of a metric; NaN where it is missing."""
-    chosen = row.values[name].sel(variable=variable, region=list(regions))
-    return np.asarray(chosen.values, dtype=np.float64)
+    """(region,) values of a metric's entry; NaN where it is missing."""
+    return row.numbers[variable][name][[row.regions.index(region) for region in regions]]
 
 
 def between(task: Task, split: Split, variable: str, pairs: Sequence[Pair]) -> Contrast:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmark import RELEASE
 from benchmark.skill import Contrast, as_gap, as_skill
+from benchmark.task import Task
 from leaderboard.boards import Board, Entry
 from leaderboard.intervals import Interval, gap_interval, skill_interval
 
@@ -62,6 +63,9 @@ def _line(board: Board, entry: Entry) -> dict[str, Any]:
         "worst_ood": as_skill(ood.worst[1]),
         "variance_ratio_id": entry.variance["test_id"],
         "variance_ratio_ood": entry.variance["test_ood"],
+        "resolution_km_ood": entry.resolution_km,
+        "fss": board.fss or "",
+        "fss_ood": entry.fss,
         "residual_ulps": entry.residual_ulps,
         "residual": entry.residual,
         "negatives_per_million": entry.negatives,
@@ -84,26 +88,34 @@ def _ends(name: str, interval: Interval | None) -> dict[str, float]:
 
 def write_exports(folder: Path, boards: Sequence[Board], data_hash: str) -> None:
     """`table.csv`, `table.json` and `table.tex`, each with release, task, data hash and banner."""
-    frame, task = table(boards), boards[0].task
-    facts = {
-        "release": RELEASE,
-        "task": task.id,
-        "data_hash": data_hash,
-        "banner": " ".join(task.banner.split()),
-    }
-    comment = [f"{key}: {value}" for key, value in facts.items()]
-    csv = "".join(f"# {line}\n" for line in comment)
-    csv += frame.to_csv(index=False, lineterminator="\n")
-    (folder / "table.csv").write_text(csv, encoding="utf-8")
+    frame, facts = table(boards), _facts(boards[0].task, data_hash)
+    write_csv(folder / "table.csv", frame, boards[0].task, data_hash)
     rows = [
         {str(key): _json(value) for key, value in line.items()}
         for line in frame.to_dict(orient="records")
     ]
     text = json.dumps({**facts, "rows": rows}, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "table.json").write_text(text + "\n", encoding="utf-8")
-    tex = "".join(f"% {line}\n" for line in comment) + "% \\usepackage{booktabs}\n"
+    tex = "".join(f"% {key}: {value}\n" for key, value in facts.items())
+    tex += "% \\usepackage{booktabs}\n"
     tex += "\n".join(_latex(frame, board) for board in boards)
     (folder / "table.tex").write_text(tex, encoding="utf-8")
+
+
+def write_csv(path: Path, frame: pd.DataFrame, task: Task, data_hash: str) -> None:
+    """Comment lines that say what the numbers are of, then the table; missing is empty."""
+    csv = "".join(f"# {key}: {value}\n" for key, value in _facts(task, data_hash).items())
+    csv += frame.to_csv(index=False, lineterminator="\n")
+    path.write_text(csv, encoding="utf-8")
+
+
+def _facts(task: Task, data_hash: str) -> dict[str, str]:
+    return {
+        "release": RELEASE,
+        "task": task.id,
+        "data_hash": data_hash,
+        "banner": " ".join(task.banner.split()),
+    }
 
 
 def _json(value: Any) -> Any:

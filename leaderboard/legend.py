@@ -5,8 +5,8 @@ from benchmark.invariants import ULPS
 from benchmark.metrics import METRICS, Metric
 from benchmark.task import Task
 
-SHOWN_METRICS = ("rmse", "crps_fair", "crps_ecdf", "variance_ratio", "residual", "residual_ulps",
-                 "negatives")  # fmt: skip
+SHOWN_METRICS = ("rmse", "crps_fair", "crps_ecdf", "variance_ratio", "effective_resolution", "fss",
+                 "residual", "residual_ulps", "negatives")  # fmt: skip
 """Metrics of the tables on the index."""
 
 DIRECTIONS = {
@@ -59,6 +59,11 @@ def legend(task: Task) -> list[tuple[str, str]]:
          "of that region."),
         ("Variance ratio", "Pooled in each region, then exp of the mean log over regions and "
          "seeds: below 1 is too smooth, above 1 too rough."),
+        ("Effective resolution", "The wavelength below which the prediction lacks power, exp of "
+         "the mean log over OOD regions and seeds: a smooth model resolves only long waves."),
+        ("FSS", "Fractions skill score of the events and window in the heading, mean over OOD "
+         "regions and seeds: 1 where events have the right frequency in every window. Missing "
+         "where a region has no such event in prediction and truth."),
         ("Conservation", conservation),
         ("Negatives", "For variables that cannot be negative: mean over all test regions and "
          "seeds."),

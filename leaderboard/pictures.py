@@ -84,14 +84,7 @@ def _write_png(path: Path, colours: NDArray[np.uint8]) -> None:
 
 def write_scatter(path: Path, board: Board) -> None:
     """ID skill against OOD skill of every row with both, as SVG without dates or random ids."""
-    style: dict[Any, Any] = {
-        "svg.hashsalt": f"{board.task.id} {board.slug}",
-        "font.size": 9,
-        "font.family": "DejaVu Sans",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    with mpl.rc_context(style):
+    with mpl.rc_context(svg_style(f"{board.task.id} {board.slug}")):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -109,7 +102,23 @@ def write_scatter(path: Path, board: Board) -> None:
         axes.legend(
             handles=_legend(board), loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False
         )
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        save_svg(figure, path)
+
+
+def svg_style(salt: str) -> dict[Any, Any]:
+    """How plots look; salt: what tells this plot's ids from those of others."""
+    return {
+        "svg.hashsalt": salt,
+        "font.size": 9,
+        "font.family": "DejaVu Sans",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """Without the date and the version of matplotlib: the same numbers give the same bytes."""
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _point(entry: Entry) -> tuple[float, float] | None:

@@ -10,13 +10,15 @@ import xarray as xr
 
 from benchmark import RELEASE
 from benchmark.case_table import load_table, table_hash, total
+from benchmark.domain import scored_names
 from benchmark.errors import InputError, Problem
 from benchmark.invariants import check_invariants
-from benchmark.metrics import BOARDS, METRICS
+from benchmark.metrics import BOARDS
 from benchmark.model_card import ModelCard, read_card
 from benchmark.results import CARD, CASES, SCORES, Scores, find_scores, read_scores
 from benchmark.sample_fields import SAMPLE
 from benchmark.task import Task, load_task
+from leaderboard.numbers import Numbers, numbers_of
 
 Report = Callable[[int, int, str], None]
 """report(done, all, what): progress of one phase of a build."""
@@ -27,12 +29,14 @@ SAME = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One scored seed. values: each metric over (variable, region), stratum `all`."""
+    """One scored seed. regions: as in `numbers`; spectra: `power_p`, `power_t` of the period."""
 
     folder: Path
     scores: Scores
     cases: xr.Dataset
-    values: dict[str, xr.DataArray]
+    numbers: Numbers
+    regions: tuple[str, ...]
+    spectra: xr.Dataset
 
     @property
     def seed(self) -> int:
@@ -158,18 +162,18 @@ def _read_row(folder: Path) -> Row:
             Problem(where, f"task {task.id}", f"task {scores.task}", "Score the model again.")
         )
     cases, totals = load_table(folder / CASES)
-    pooled = total(cases)
-    row = Row(folder, scores, cases, {name: _all(m(pooled)) for name, m in METRICS.items()})
-    problems = [*_check_files(task, row, pooled, totals), *_check_invariants(task, row)]
+    regions = tuple(str(name) for name in cases["region"].values)
+    spectra = totals[["power_p", "power_t"]]
+    row = Row(folder, scores, cases, numbers_of(totals), regions, spectra)
+    problems = [
+        *_check_files(task, row, total(cases), totals),
+        *_check_invariants(task, row, totals),
+    ]
     if not problems:
         problems = _check_metrics(row)
     if problems:
         raise InputError(problems)
     return row
-
-
-def _all(value: xr.DataArray) -> xr.DataArray:
-    return value.sel(stratum="all", drop=True) if "stratum" in value.dims else value
 
 
 def _check_files(task: Task, row: Row, pooled: xr.Dataset, totals: xr.Dataset) -> list[Problem]:
@@ -188,7 +192,7 @@ def _check_files(task: Task, row: Row, pooled: xr.Dataset, totals: xr.Dataset) -
         (f"{CASES}: task", scores.task, cases.attrs.get("task")),
         (f"{CASES}: members", scores.members, cases.attrs.get("members")),
         (f"{CASES}: cases", scores.expected_cases, cases.sizes["case"]),
-        (f"{CASES}: variables", list(task.variable_names), cases["variable"].values.tolist()),
+        (f"{CASES}: variables", list(scored_names(task)), cases["variable"].values.tolist()),
         (f"{CASES}: regions", regions, cases["region"].values.tolist()),
     ]
     problems = [
@@ -213,19 +217,18 @@ def _close(first: xr.DataArray, second: xr.DataArray) -> bool:
     return bool(np.allclose(first.values, second.values, rtol=SAME, atol=0, equal_nan=True))
 
 
-def _check_invariants(task: Task, row: Row) -> list[Problem]:
-    found = check_invariants(task, row.scores.model, row.cases)
+def _check_invariants(task: Task, row: Row, totals: xr.Dataset) -> list[Problem]:
+    found = check_invariants(task, row.scores.model, row.cases, totals)
     return [Problem(f"{row.folder}: {p.where}", p.expected, p.got, p.fix) for p in found]
 
 
 def _check_metrics(row: Row) -> list[Problem]:
     """`scores.json` may lack a newer metric, but what it has must come from the case table."""
     problems = []
-    regions = row.cases["region"].values.tolist()
     for variable, metrics in row.scores.metrics.items():
-        for name in sorted(metrics.keys() & METRICS.keys()):
-            mine = row.values[name].sel(variable=variable).values.tolist()
-            for region, value in zip(regions, mine, strict=True):
+        for name in sorted(metrics.keys() & row.numbers[variable].keys()):
+            mine = row.numbers[variable][name].tolist()
+            for region, value in zip(row.regions, mine, strict=True):
                 written = metrics[name].get(region, {}).get("all")
                 if not same(value, written):
                     where = f"{row.folder}/{SCORES}: metrics, {variable}, {name}, {region}"

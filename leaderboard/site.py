@@ -11,19 +11,19 @@ from jinja2 import Environment
 from benchmark import RELEASE
 from benchmark.errors import InputError, Problem
 from benchmark.files import new_folder
-from benchmark.metrics import METRICS
 from benchmark.skill import as_gap, as_skill
-from benchmark.task import TEST_SPLITS, Region
+from benchmark.task import Region
 from leaderboard.boards import SECTIONS, Board, make_boards
-from leaderboard.contrasts import has_blocks, region_names
+from leaderboard.contrasts import has_blocks
 from leaderboard.export import write_exports
 from leaderboard.headlines import check_headlines
 from leaderboard.intervals import MARKS
 from leaderboard.legend import DIRECTIONS, legend, shown_metrics
+from leaderboard.models import write_model
 from leaderboard.pictures import WORST_SHOWN, write_scatter
 from leaderboard.regions import draw_region
 from leaderboard.render import environment, show, write_page
-from leaderboard.rows import Group, Report, TaskRows, load_rows
+from leaderboard.rows import Report, TaskRows, load_rows
 
 MARKER = ".elsewhere-site"
 """A file that says a folder is a site of ours, and may be replaced."""
@@ -104,7 +104,7 @@ def _build_task(made: Environment, rows: TaskRows, folder: Path, report: Report)
     write_exports(folder, boards, rows.data_hash)
     _write_regions(made, rows, folder, shared, report)
     for done, group in enumerate(rows.groups, start=1):
-        _write_model(made, rows, group, folder, shared)
+        write_model(made, rows, group, folder, shared)
         report(done, len(rows.groups), "models")
 
 
@@ -124,42 +124,6 @@ def _write_regions(
             previous=neighbours[done - 1][0], next=neighbours[done][1], **shared,
         )  # fmt: skip
         report(done, len(ordered), "regions")
-
-
-def _write_model(
-    made: Environment, rows: TaskRows, group: Group, folder: Path, shared: dict[str, Any]
-) -> None:
-    """One page a row, with every metric of every seed, variable and region."""
-    task, card = rows.task, group.card
-    labels = {"test_id": "In distribution (ID)", "test_ood": "Elsewhere (OOD)"}
-    splits = [(split, labels[split], region_names(task, split)) for split in TEST_SPLITS]
-    values = {
-        (row.seed, variable, name): [
-            float(row.values[metric].sel(variable=variable, region=name)) for metric in METRICS
-        ]
-        for row in group.rows
-        for variable in task.variable_names
-        for _, _, names in splits
-        for name in names
-    }
-    facts = [
-        ("Model", f"{card.model}, revision {card.revision}"),
-        ("Reference", card.reference),
-        ("Skip", "yes" if card.skip else "no"),
-        ("Constraint", card.constraint),
-        ("Regime", card.regime),
-        ("Exposure", card.exposure),
-        ("Selection", card.selection),
-        ("Parameters", f"{card.parameters:,}"),
-        ("Members", f"{group.rows[0].scores.members} ({card.members})"),
-        ("Seeds", ", ".join(str(row.seed) for row in group.rows)),
-        *([("Code", card.code)] if card.code else []),
-    ]
-    values_shown = {**shared, "metrics": list(METRICS.values())}
-    write_page(
-        made, "model.html.j2", folder / "models" / f"{group.slug}.html", root="../", group=group,
-        facts=facts, splits=splits, values=values, **values_shown,
-    )  # fmt: skip
 
 
 def plot_alt(board: Board) -> str:

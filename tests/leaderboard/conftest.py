@@ -11,8 +11,9 @@ import pytest
 import xarray as xr
 
 from baselines.nulls import null
-from benchmark.case_table import load_table, save_table, table_hash, total
-from benchmark.evaluate import headlines, metric_table, score
+from benchmark.case_table import by_case, load_table, save_table, table_hash, total
+from benchmark.evaluate import headlines, score
+from benchmark.metric_table import metric_table
 from benchmark.model_card import ModelCard, write_card
 from benchmark.pair_store import PairStore
 from benchmark.results import CASES, Scores, read_scores, row_folder, write_scores
@@ -92,7 +93,7 @@ def scaled(table: xr.Dataset, factor: Callable[[str], float], *, hard: bool) -> 
     by_region = xr.DataArray([factor(str(name)) for name in table["region"].values], dims="region")
     made = table.copy(deep=True)
     for name, power in (("error", 1), ("abs_error", 1), ("member_abs_error", 1),
-                        ("squared_error", 2)):  # fmt: skip
+                        ("scale_abs_error", 1), ("squared_error", 2)):  # fmt: skip
         made[name] = (table[name] * by_region**power).transpose(*table[name].dims)
     if hard:
         for name in ("residual_abs", "residual_squared", "residual_max"):
@@ -126,13 +127,14 @@ class Maker:
         made = ModelCard.model_validate(made.model_dump())
         table = scaled(self.table, factor, hard=made.constraint != "none")
         table = table.assign_attrs(task=mine.id)
+        cases, totals = by_case(table), total(table)
         scores = self.template.model_copy(
             update={
                 "task": mine.id,
                 "model": made,
-                "case_table_hash": table_hash(table.sel(stratum=["all"]), total(table)),
-                "headline": headlines(self.task, made, table, self.references),
-                "metrics": metric_table(table),
+                "case_table_hash": table_hash(cases, totals),
+                "headline": headlines(self.task, made, cases, self.references),
+                "metrics": metric_table(cases, totals),
             }
         )
         folder = row_folder(root, scores)
@@ -167,13 +169,13 @@ def null_folder(root: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def maker(store: PairStore, nulls: Path) -> Maker:
+def maker(store: PairStore, nulls: Path, tmp_path_factory: pytest.TempPathFactory) -> Maker:
     bilinear = null_folder(nulls, "bilinear")
     source = StreamedPredictions(null("bilinear", store), identity="bilinear")
     return Maker(
         task=store.task,
         template=read_scores(bilinear / "scores.json"),
-        table=score_cases(store, source).table,
+        table=score_cases(store, source, work=tmp_path_factory.mktemp("work")).table,
         references={name: load_table(null_folder(nulls, name) / CASES)[0] for name in NULLS[:2]},
         sample=bilinear / SAMPLE,
     )

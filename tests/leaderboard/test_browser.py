@@ -70,3 +70,24 @@ def test_sorting_keeps_sections_and_the_page_never_scrolls_sideways(
     assert down == f"descending: {' '.join(names[::-1])} / {add} {none}"
     assert sections == "null zero_shot oracle exposed-zero_shot"
     assert fits == "true"
+
+
+FIT = """
+window.addEventListener("load", () => {
+  document.querySelectorAll("details").forEach((part) => { part.open = true; });
+  document.title = document.documentElement.scrollWidth <= window.innerWidth;
+});
+"""
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_model_page_never_scrolls_sideways_with_all_its_tables_open(
+    width: int, site: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy)
+    script = copy / "sort.js"
+    script.write_text(script.read_text() + FIT)
+    page = copy / "models" / "bilinear-dressed-none-zero_shot.html"
+    done = browse(page, tmp_path, f"--window-size={width},900")
+    assert re.findall("<title>(.*?)</title>", done.stdout) == ["true"]
