@@ -11,7 +11,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, kron
-from scipy.sparse.linalg import splu
 
 from benchmark.geometry import cell_area
 
@@ -110,6 +109,8 @@ class AreaOverlap:
         adds to every cell of a block the block's residual. Works for any ratio of spacings.
         Returns a function of f (..., ny, nx) and x (..., Ny, Nx) in float64.
         """
+        from scipy.sparse.linalg import splu  # slow to import, and scoring has no use for it
+
         spread = csr_array(diags_array(1 / self.area.ravel()) @ self.matrix.T)
         solve = splu((self.matrix @ spread).tocsc())
 

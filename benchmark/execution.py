@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
+from dask.local import get_sync
+from dask.threaded import get as get_threaded
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,9 +38,10 @@ def run_tasks(
             done(keys[key], result)
 
     graph = [delayed(function, pure=False)(task, dask_key_name=key) for key, task in keys.items()]
-    mode = "synchronous" if workers == 1 else "threads"
+    # By their names, dask looks for a cluster first, and imports all of distributed to do so.
+    get = get_sync if workers == 1 else get_threaded
     with Callback(posttask=posttask):
-        compute(*graph, scheduler=mode, num_workers=workers)
+        compute(*graph, scheduler=get, num_workers=workers)
 
 
 def _on_cluster(

@@ -58,7 +58,7 @@ def explain(
     picked = _pick(totals, names, variable, region, stratum)
     values = _entry(chosen, name, chosen(picked), threshold_labels(totals, variable))
     kept = [key for key in names if key in cases]
-    by_case = _pick(cases, kept, variable, region, stratum) if stratum == "all" else None
+    by_case = _pick(cases, kept, variable, region, stratum) if kept and stratum == "all" else None
     return Explanation(
         metric=chosen,
         variable=variable,

@@ -68,5 +68,10 @@ def hardware() -> str:
 
 def peak_memory_mb() -> float:
     """Largest resident size of this process so far, in MB."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Linux hands a parent's ru_maxrss on to its children; VmHWM is this process's own.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 1e3
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)

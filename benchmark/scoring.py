@@ -115,6 +115,10 @@ def score_cases(
 
     def done(block: Block, _: None) -> None:
         nonlocal finished
+        if not (work / block.name).is_file():
+            got = "no such file here, though a worker has written one"
+            fix = "Give --out on a file system that this machine and all workers share."
+            raise InputError(Problem(str(work / block.name), "a finished block", got, fix))
         finished += 1
         report(finished, len(blocks), block.region)
 
@@ -125,8 +129,8 @@ def score_cases(
 def memory_bound(store: PairStore, members: int, *, workers: int, streamed: bool) -> int:
     """Bytes that scoring needs at most beyond the imported libraries and the case table.
 
-    A worker holds a slab of each variable three times (decoded, cut to the interior, in vectors)
-    and its sums; a streamed model also the block that it has predicted.
+    A worker holds a slab of each variable up to four times (decoded, for pictures, in vectors,
+    reduced), the truth of a block and its sums; a streamed model also the block that it predicted.
     """
     needs = []
     for region in expected_regions(store):
@@ -336,6 +340,6 @@ def _finished(blocks: list[Block], work: Path) -> Iterator[StepSums]:
         sums = step_sums.load(work / block.name)
         if sums is None:
             got = "no file, or a damaged one"
-            fix = "Score again: what is finished is kept. (Something else removed it.)"
+            fix = "Score again: what is finished is kept."
             raise InputError(Problem(str(work / block.name), "a finished block", got, fix))
         yield sums

@@ -86,7 +86,7 @@ def test_rows_lie_where_they_say_and_keep_the_invariants(
         cases, totals = load_table(folder / CASES)
         assert folder == row_folder(RESULTS, scores)
         assert table_hash(cases, totals) == scores.case_table_hash
-        assert check_invariants(task, scores.model, cases) == []
+        assert check_invariants(task, scores.model, cases, totals) == []
         assert (folder / CASES).stat().st_size < 3e6
         assert scores.scored_cases == scores.expected_cases == cases.sizes["case"]
 

@@ -52,18 +52,19 @@ def field_values(
 @intrinsic
 def _columns(
     _: Any, members: Any, column: Any, truth: Any, bilinear: Any, origin: Any, area: Any,
-    fields: Any, ranked: Any, known: Any, weights: Any, order: Any, only: Any, accumulated: Any,
-    count: Any,
+    whole: Any, fields: Any, ranked: Any, known: Any, weights: Any, order: Any, only: Any,
+    accumulated: Any, count: Any,
 ) -> Any:  # fmt: skip
     """Fields and ranks of WIDTH cells from `column` on; count: a tuple as long as the ensemble.
 
-    known: the truth, 0 where it is missing; weights: the area, 0 where it is missing. Where all
-    cells are of the class `only`, their fields are added to its sums; where it is -1, because
+    known: the truth, 0 where it is missing; weights (2, WIDTH): the area and the whole-number
+    weight, 0 where it is missing; order: the place of the cell's rank in its class's table. Where
+    all cells are of the class `only`, their fields are added to its sums; where it is -1, because
     they are not, the fields are written for `_accumulate`.
     """
     signature = types.void(
-        members, column, truth, bilinear, origin, area, fields, ranked, known, weights, order,
-        types.int64, accumulated, count,
+        members, column, truth, bilinear, origin, area, whole, fields, ranked, known, weights,
+        order, types.int64, accumulated, count,
     )  # fmt: skip
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
@@ -84,22 +85,24 @@ def _columns(
         values, ascending = field_values(x, t, b, c, _OPS)
         weight = _OPS.where(valid, area, area.constant(0.0))
         zero = ir.Constant(ir.IntType(64), 0)
-        mixed = builder.icmp_signed("<", args[11], zero)
+        mixed = builder.icmp_signed("<", args[12], zero)
         with builder.if_else(mixed) as (then, otherwise):
             with then:
                 for row, value in enumerate(values):
-                    rows(6).store(row, value)
+                    rows(7).store(row, value)
             with otherwise:
-                total, size_all = rows(12), ir.Constant(ir.IntType(64), len(values) + 1)
-                first = builder.mul(args[11], size_all)
+                total, size_all = rows(13), ir.Constant(ir.IntType(64), len(values) + 1)
+                first = builder.mul(args[12], size_all)
                 for row, value in enumerate([*(weight * value for value in values), weight]):
                     total.store(row, total.load(row, DOUBLE, first) + value, first)
         for row, value in enumerate(ascending):
-            rows(7).store(row, value)
-        rows(8).store(0, t)
-        rows(9).store(0, weight)
+            rows(8).store(row, value)
+        rows(9).store(0, t)
+        rows(10).store(0, weight)
+        number = rows(6, column).load(0, DOUBLE)
+        rows(10).store(1, _OPS.where(valid, number, number.constant(0.0)))
         below, ties = ties_and_below(x, t, _OPS)
-        rows(10).store(0, below * (size + 1) + ties)
+        rows(11).store(0, below * (size + 1) + ties)
         return context.get_dummy_value()
 
     return signature, generate
@@ -166,6 +169,20 @@ def _accumulate(
 
 
 @intrinsic
+def _add(_: Any, target: Any, row: Any, source: Any, which: Any) -> Any:
+    """target[row] += source[which], WIDTH numbers."""
+    signature = types.void(target, types.intp, source, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        start = ir.Constant(ir.IntType(64), 0)
+        to, of = (Rows(context, builder, (sig.args[k], args[k]), start) for k in (0, 2))
+        to.store(0, to.load(0, DOUBLE, args[1]) + of.load(0, DOUBLE, args[3]), args[1])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def _first_level(_: Any, labels: Any, column: Any, levels: Any, group: Any) -> Any:
     """group = label * levels: the lowest class of each cell's static class."""
     signature = types.void(labels, types.intp, types.int32, group)
@@ -212,19 +229,21 @@ def _present(_: Any, group: Any) -> Any:
 
 
 @intrinsic
-def _places(_: Any, values: Any, row: Any, places: Any, logarithmic: Any, bins: Any) -> Any:
+def _places(
+    _: Any, values: Any, row: Any, column: Any, places: Any, logarithmic: Any, bins: Any
+) -> Any:
     """The bin of WIDTH float32 values of a row; returns 0 where all are in the dry bin, else 1.
 
     bins: (shift, offset, last bin, 1 / width) as of `Bins.parameters`.
     """
-    signature = types.int64(values, row, places, logarithmic, bins)
+    signature = types.int64(values, types.intp, types.intp, places, logarithmic, bins)
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         start = ir.Constant(ir.IntType(64), 0)
-        values = Rows(context, builder, (sig.args[0], args[0]), start)
-        places = Rows(context, builder, (sig.args[2], args[2]), start)
+        values = Rows(context, builder, (sig.args[0], args[0]), args[2])
+        places = Rows(context, builder, (sig.args[3], args[3]), start)
         shift, offset, last, scale = (
-            splat(builder, builder.extract_value(args[4], k)) for k in range(4)
+            splat(builder, builder.extract_value(args[5], k)) for k in range(4)
         )
         x = values.load(0, FLOAT, args[1])
         some = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(64), 1))
@@ -237,7 +256,7 @@ def _places(_: Any, values: Any, row: Any, places: Any, logarithmic: Any, bins: 
             places.store(0, found if lowest == 0 else _OPS.where(wet, found, found.constant(0)))
 
         wet = x.positive()
-        with builder.if_else(builder.trunc(args[3], ir.IntType(1))) as (then, otherwise):
+        with builder.if_else(builder.trunc(args[4], ir.IntType(1))) as (then, otherwise):
             with then:
                 put(_OPS.leading_bits(x, _OPS.whole(shift)) - offset, 1)
                 builder.store(any_of(wet), some)
@@ -274,17 +293,20 @@ def _reduce_steps(
     ranked = np.zeros((size, WIDTH), np.float32)
     order = np.zeros(WIDTH, np.int32)
     chained = np.zeros((2, WIDTH))
-    t = np.zeros(WIDTH, np.float32)
-    w = np.zeros(WIDTH)
+    known = np.zeros((1, WIDTH), np.float32)
+    t = known[0]
+    both = np.zeros((2, WIDTH))
+    w, whole_w = both[0], both[1]
     group = np.zeros(WIDTH, np.int32)
     everywhere = np.zeros(WIDTH, np.int32)
     place = np.zeros((1, WIDTH), np.int32)
-    single = np.zeros((2, WIDTH), np.float32)
+    skipped = np.zeros((2 + max(1, thresholds.size), WIDTH))
     tables = np.zeros((2, 2, counts.shape[1]))
     for k in range(len(members)):
         accumulated[:] = 0.0
         chained_sums[:] = 0.0
         ranking[:] = 0.0
+        skipped[2:] = 0.0
         for n in range(0, cells, WIDTH):
             only = uniform[n // WIDTH]
             if only == -2:
@@ -299,18 +321,21 @@ def _reduce_steps(
                 bilinear[k],
                 origin,
                 area,
+                whole,
                 fields,
                 ranked,
                 t,
-                w,
+                both,
                 order,
                 only,
                 accumulated,
                 count,
             )
             if only >= 0:
-                for i in range(WIDTH):
-                    group[i] = only
+                start = only * table
+                for i in range(0, WIDTH, 4):
+                    for lane in range(4):
+                        ranking[lane, start + order[i + lane]] += w[i + lane]
             else:
                 _first_level(labels, n, levels, group)
                 for edge in intensity:
@@ -319,41 +344,42 @@ def _reduce_steps(
                 for c in range(classes):
                     if present >> c & 1:
                         _accumulate(fields, w, group, np.int32(c), accumulated, c, kinds)
-            for i in range(0, WIDTH, 4):
-                for lane in range(4):
-                    ranking[lane, group[i + lane] * table + order[i + lane]] += w[i + lane]
+                for i in range(WIDTH):
+                    ranking[i & 3, group[i] * table + order[i]] += w[i]
             for j in range(thresholds.size):
                 if _exceeding(ranked, t, thresholds[j], chained, order, count):
                     _accumulate(chained, w, everywhere, np.int32(0), chained_sums, j, (0, 0, 0))
                     for i in range(WIDTH):
                         reliability[k, j, order[i]] += w[i]
                 else:
-                    reliability[k, j, 0] += w.sum()
+                    _add(skipped, 2 + j, both, 0)
             if counts.shape[1] == 0:
                 continue
-            for i in range(WIDTH):
-                w[i] = whole[n + i] if w[i] > 0.0 else 0.0
-            chosen = members[k, (first + k) % size]
-            for i in range(WIDTH):
-                single[0, i] = chosen[n + i]
-                single[1, i] = t[i]
-            for field in range(2):
-                if not _places(single, field, place, logarithmic, bins):
-                    tables[field, 0, 0] += w.sum()
-                    continue
+            if _places(members[k], (first + k) % size, n, place, logarithmic, bins):
                 for i in range(0, WIDTH, 2):
                     for lane in range(2):
-                        tables[field, lane, place[0, i + lane]] += w[i + lane]
+                        tables[0, lane, place[0, i + lane]] += whole_w[i + lane]
+            else:
+                _add(skipped, 0, both, 1)
+            if _places(known, 0, 0, place, logarithmic, bins):
+                for i in range(0, WIDTH, 2):
+                    for lane in range(2):
+                        tables[1, lane, place[0, i + lane]] += whole_w[i + lane]
+            else:
+                _add(skipped, 1, both, 1)
         for c in range(classes):
             for row in range(len(kinds)):
                 sums[k, c, row] = accumulated[c * len(kinds) + row].sum()
         for j in range(thresholds.size):
+            reliability[k, j, 0] += skipped[2 + j].sum()
             weighted[k, j, 0] = chained_sums[3 * j].sum()
             weighted[k, j, 1] = chained_sums[3 * j + 1].sum()
         for slot in range(ranks.shape[1]):
             for lane in range(4):
                 ranks[k, slot] += ranking[lane, slot]
     for field in range(2):
+        if counts.shape[1] > 0:
+            counts[field, 0] += skipped[field].sum()
         for b in range(counts.shape[1]):
             counts[field, b] += tables[field, 0, b] + tables[field, 1, b]
 

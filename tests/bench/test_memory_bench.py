@@ -401,7 +401,8 @@ def test_all_pointwise_families(benchmark: BenchmarkFixture, workload: tuple[Fie
     zeros = np.zeros((SIDE, SIDE))
     domain = Domain(
         area=overlap.area, labels=zeros.astype(np.uint8), classes=1, intensity=(),
-        thresholds=np.array(THRESHOLDS), windows=(), bins=Bins("log2", 2.0**-10, 1024.0, per_octave=128),
+        thresholds=np.array(THRESHOLDS), windows=(),
+        bins=Bins("log2", 2.0**-10, 1024.0, per_octave=128),
         rings=Rings.on(SIDE, SIDE, dy_km=14.0, dx_km=10.0), lags=(), data_range=(0.0, 40.0),
         climatology=zeros, overlap=overlap, coarse_area=overlap.total, image_every=1, papers=(),
     )  # fmt: skip

@@ -4,14 +4,14 @@
 writes it; the complete suite with the hash of every value and the check that all are finite. The
 bound is numcodecs' zstd alone, on the same chunks, already in memory. Wall time with two workers,
 CPU time with one; sides take turns within one run and the best of each is compared. The peers read
-the same store through zarr-python with dask's threads, two workers, chunks that are whole shards
-or whole parts of one, and compute what the names say; they score a part of the steps, and their
-time is scaled by the number of steps.
+the same store through zarr-python with dask's threads, two workers, chunks aligned with the
+store's, opened before; they compute what their names say of a part of the steps, and their time is
+scaled by the number of steps.
 
 ELSEWHERE_BENCH_STEPS: steps of each region (1000 for the README's table). Bounds are asserted
-exactly where ELSEWHERE_BENCH_STRICT=1, and within a factor of two where not: few steps also pay
-for what a score costs once (opening, folding, the case table: about 0.05 s), on a machine that may
-be busy.
+exactly where ELSEWHERE_BENCH_STRICT=1. Where not, decompression's are twice as high and no peer may
+be faster: few steps also pay for what a score costs once (opening, folding, the case table: about
+0.05 s), on a machine that may be busy.
 """
 
 import os
@@ -45,6 +45,9 @@ STRICT = os.environ.get("ELSEWHERE_BENCH_STRICT") == "1"
 SLACK = 1.0 if STRICT else 2.0
 ROUNDS = 5 if STRICT else 3
 NAME = "precipitation"
+PEER_CHUNK = 16
+"""Steps of a dask chunk, a quarter of a shard: of 4, 8, 16, 32, 64 the fastest for the fastest peer
+(the others are within 10 % of their best)."""
 Clock = Callable[[], float]
 Frame = tuple[bytes, int]
 """An encoded chunk, and how many bytes it decodes to."""
@@ -64,24 +67,14 @@ class Workload:
         return score_cases(self.store, self.source, work=self.work, workers=workers)
 
     def fields(self, steps: int) -> tuple[xr.DataArray, xr.DataArray]:
-        """(members, truth) of the first test steps of a region, in chunks for two workers."""
+        """(members, truth) of the first test steps of a region, lazy."""
         region = self.store.region("elsewhere")
         test = region.steps(self.store.task.periods.test)
-        size = min(open_layout(self.predictions).file_steps, steps // 2)
-        members = xr.open_zarr(self.predictions, consolidated=False, chunks={"time": size})
+        stored = self.source.folder / "elsewhere.zarr"
+        members = xr.open_zarr(stored, consolidated=False, chunks={"time": PEER_CHUNK})
         truth = xr.open_zarr(region.path, group="fine", consolidated=False, chunks=None)
-        known = truth[NAME][test.start : test.start + steps].chunk({"time": size})
+        known = truth[NAME][test.start : test.start + steps].chunk({"time": PEER_CHUNK})
         return members[NAME][:steps], known.assign_coords(time=members["time"][:steps])
-
-    @property
-    def predictions(self) -> Path:
-        """One region's prediction store."""
-        return self.source.folder / "elsewhere.zarr"
-
-
-def open_layout(path: Path) -> Any:
-    """How the predictions are chunked."""
-    return open_steps(path, NAME).layout
 
 
 @pytest.fixture(scope="module")
@@ -246,9 +239,9 @@ def all_with_scores(x: xr.DataArray, t: xr.DataArray) -> list[xr.DataArray]:
 @pytest.mark.parametrize(
     ("name", "peer", "steps", "faster"),
     [
-        ("scoringrules, CRPS only", crps_with_scoringrules, 80, 2.5),
-        ("xskillscore, CRPS + errors", all_with_xskillscore, 40, 8),
-        ("scores, CRPS + errors", all_with_scores, 40, 8),
+        ("scoringrules, CRPS only", crps_with_scoringrules, 64, 2.5),
+        ("xskillscore, CRPS + errors", all_with_xskillscore, 32, 8),
+        ("scores, CRPS + errors", all_with_scores, 32, 8),
     ],
 )
 def test_peers(
@@ -264,7 +257,7 @@ def test_peers(
         found = dask.compute(*peer(*fields), scheduler="threads", num_workers=2)
         return [float(value) for value in found]
 
-    x, t = workload.fields(4)
+    x, t = workload.fields(4)  # that each computes the CRPS of these fields
     expected = scoringrules.crps_ensemble(
         t.values.astype(float), x.values.astype(float), m_axis=1,
         estimator="nrg" if peer is all_with_xskillscore else "fair",
@@ -278,4 +271,4 @@ def test_peers(
         "name": f"store: complete suite beside {name}", "peer": name,
         "times_faster": round(ahead, 1), "required": faster, "peer's steps": steps,
     }  # fmt: skip
-    assert ahead >= faster / SLACK
+    assert ahead >= (faster if STRICT else 1)

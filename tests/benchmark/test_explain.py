@@ -14,6 +14,7 @@ from benchmark.explain import explain
 from benchmark.metrics import METRICS
 from benchmark.pair_store import PairStore
 from benchmark.results import CASES, read_row
+from benchmark.statistics import STATISTICS
 from benchmark.task import Task
 
 
@@ -46,12 +47,26 @@ def test_ten_random_numbers_by_hand(bilinear_scores: Path, task: Task, variable:
 
 def test_the_cases_add_up_to_the_totals(bilinear_scores: Path) -> None:
     """Every statistic of every metric: sums add over cases, maxima do not."""
-    for name in METRICS:
-        found = explain(bilinear_scores, name, "andes-south")
-        for key, total in found.totals.items():
+    labels = {"threshold": ">= P95", "window": "3 cells", "scale": "4 cells", "axis": "x",
+              "lag": "2 cells", "rank": "rank 0"}  # fmt: skip
+    for name, metric in METRICS.items():
+        places = ", ".join(labels[dim] for dim in metric.over)
+        found = explain(bilinear_scores, f"{name}[{places}]" if places else name, "andes-south")
+        assert found.totals.keys() == {*metric.needs, *metric.weights}
+        kept = next(iter(found.by_case.values()), {})
+        assert kept.keys() == {key for key in found.totals if STATISTICS[key].keep == "case"}
+        for key in kept:
             parts = np.array([sums[key] for sums in found.by_case.values()])
             folded = parts.max(axis=0) if key.endswith("_max") else parts.sum(axis=0)
-            np.testing.assert_allclose(total, folded, rtol=1e-12)
+            np.testing.assert_allclose(found.totals[key], folded, rtol=1e-12)
+
+
+def test_an_entry_must_be_named(bilinear_scores: Path) -> None:
+    """`csi` is one number for each threshold: the error lists them."""
+    with pytest.raises(InputError, match=r"csi\[>= P95\]"):
+        explain(bilinear_scores, "csi", "andes-south")
+    with pytest.raises(InputError, match="stratum all"):
+        explain(bilinear_scores, "csi[>= P95]", "andes-south", stratum="land")
 
 
 def test_a_metric_needs_no_more_than_it_says(bilinear_scores: Path) -> None:

@@ -118,8 +118,8 @@ def test_a_case_table_of_another_model_is_refused(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 2}, "Update the elsewhere package"),
-        ({"format": 0}, "Score the predictions again"),
+        ({"format": 3}, "Update the elsewhere package"),
+        ({"format": 1}, "Score the predictions again"),
         ({"extra": 1}, "extra"),
     ],
 )

@@ -13,7 +13,7 @@ def test_twenty_kills_change_no_byte(
     data: Path, bilinear_predictions: Path, tmp_path: Path
 ) -> None:
     """Ten scores, each killed twice and then resumed, are the unbroken one; of a few regions, so
-    that half of the kills come while blocks are being written.
+    that blocks are a part of the time that kills can hit; half of the kills are aimed at them.
     """
     (pairs,) = data.glob("era5-sample@*")
     some = tmp_path / "predictions"
