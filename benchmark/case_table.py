@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
-from benchmark.domain import cell_size_km, scored_names, threshold_names
+from benchmark.domain import cell_size_km, scored_names
 from benchmark.errors import InputError, Problem
 from benchmark.families.block_means import SCALES
 from benchmark.families.spectrum import Rings
@@ -131,7 +131,7 @@ def contract(task: Task) -> str:
     known = {
         name: {
             "units": variable.units,
-            "thresholds": threshold_names(variable),
+            "thresholds": variable.threshold_names,
             "data_range": variable.data_range[1] - variable.data_range[0],
             "bins": variable.bins.model_dump(),
         }

@@ -87,12 +87,6 @@ def _percentiles(store: PairStore, region: RegionStore, variable: Variable) -> t
     return by_region[region.name]
 
 
-def threshold_names(variable: Variable) -> list[str]:
-    """The names of a variable's thresholds, in the order that they are kept."""
-    absolute = [f">= {value:g} {variable.units}" for value in variable.thresholds]
-    return absolute + [f">= P{value:g}" for value in variable.percentiles]
-
-
 def cell_size_km(grid: Grid) -> tuple[float, float]:
     """(dy, dx): the mean height and width of a grid's cells in km."""
     height = np.deg2rad(abs(np.diff(grid.y.edges)).mean()) * EARTH_RADIUS_M / 1000

@@ -100,6 +100,12 @@ class Variable(Frozen):
     data_range: Annotated[tuple[float, float], _ascending]
     """(low, high) of SSIM and PSNR, fixed for all models and regions."""
 
+    @property
+    def threshold_names(self) -> list[str]:
+        """The names of the thresholds, in the order that they are kept."""
+        absolute = [f">= {value:g} {self.units}" for value in self.thresholds]
+        return absolute + [f">= P{value:g}" for value in self.percentiles]
+
 
 class Vector(Frozen):
     """Two variables that are a vector's eastward and northward components.

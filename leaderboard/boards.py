@@ -11,7 +11,6 @@ from statistics import stdev
 
 import numpy as np
 
-from benchmark.domain import threshold_names
 from benchmark.inference import new_regions_interval
 from benchmark.metrics import BOARDS, Metric, board_score, metric
 from benchmark.model_card import ModelCard
@@ -135,7 +134,7 @@ def fss_entry(task: Task, variable: Variable) -> str | None:
     A percentile is passed in every region, an absolute threshold is not; without percentiles the
     last absolute threshold stands.
     """
-    known = threshold_names(variable)
+    known = variable.threshold_names
     if not known or not task.windows:
         return None
     label = known[len(variable.thresholds)] if variable.percentiles else known[-1]

@@ -97,6 +97,7 @@ def _show(contract: Task, console: Console) -> None:
     for variable in contract.variables:
         variables.add_row(variable.name, variable.units, variable.cell_methods, variable.long_name)
     console.print(variables)
+    _show_scoring(contract, console)
     splits = Table("split", "period", "regions")
     for split in SPLITS:
         period = contract.period_of(split)
@@ -111,3 +112,25 @@ def _show(contract: Task, console: Console) -> None:
     )
     for source in contract.sources:
         console.print(f"{source.product} ({source.licence}): {source.attribution.strip()}")
+
+
+def _show_scoring(contract: Task, console: Console) -> None:
+    """What scores of events, strata, distributions and pictures are given for."""
+    scoring = Table("variable", "events at or above", "bounds of intensity", "bins", "data range")
+    for variable in contract.variables:
+        bins = variable.bins
+        size = f"{bins.per_octave} an octave" if bins.kind == "log2" else f"width {bins.width:g}"
+        scoring.add_row(
+            variable.name,
+            ", ".join(name.removeprefix(">= ") for name in variable.threshold_names) or "none",
+            ", ".join(f"{bound:g}" for bound in variable.intensity) or "none",
+            f"{bins.low:g} to {bins.high:g}, {size}",
+            "{:g} to {:g}".format(*variable.data_range),
+        )
+    console.print(scoring)
+    sides, lags = (", ".join(map(str, cells)) for cells in (contract.windows, contract.lags))
+    console.print(
+        f"FSS windows {sides}, structure functions at {lags} fine cells; spectra, SSIM and FSS "
+        f"of one step in {contract.image_every}; scores of papers: "
+        f"{', '.join(contract.papers) or 'none'}"
+    )
