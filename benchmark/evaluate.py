@@ -94,10 +94,8 @@ def score(
 
 def reference_cases(store: PairStore, name: str) -> xr.Dataset:
     """The case table of a board's reference: scored once, kept beside the pair store."""
-    words = (
-        f"{RELEASE} {__version__} {SCHEMA_VERSION} {store.data_hash} {store.task.model_dump_json()}"
-    )
-    key = text_digest(words)[:16]
+    words = f"{RELEASE} {__version__} {SCHEMA_VERSION} {engine()} {store.data_hash}"
+    key = text_digest(words + store.task.model_dump_json())[:16]
     path = store.folder / "references" / key / f"{name}.{CASES}"
     if not path.exists():
         source = StreamedPredictions(REFERENCES[name](store), identity=name)
