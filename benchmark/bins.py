@@ -108,7 +108,7 @@ class Bins:
 
     @cached_property
     def parameters(self) -> NDArray[np.float64]:
-        """(5,): kind (0 linear, 1 log2), shift, offset, last bin, 1 / width.
+        """(5,): kind (0 linear, 1 log2), shift, offset, last bin, 1 / width (0 for log2).
 
         All that `index` needs, for compiled code:
         linear: clip(floor(x / width) + offset, 0, last), exact in float32 too.
@@ -118,7 +118,7 @@ class Bins:
         if self.kind == "log2":
             shift = _FRACTION_BITS + 1 - self.per_octave.bit_length()
             first = int(np.float32(self.low).view(np.int32)) >> shift
-            return np.array([1, shift, first - 2, last, np.nan])
+            return np.array([1, shift, first - 2, last, 0.0])
         width = self.width or np.nan
         return np.array([0, 0, 1 - self.low / width, last, 1 / width])
 

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
-from benchmark.domain import cell_size_km, scored_names
+from benchmark.domain import cell_size_km, padded, scored_names
 from benchmark.errors import InputError, Problem
 from benchmark.families.block_means import SCALES
 from benchmark.families.spectrum import Rings
@@ -97,13 +97,7 @@ def assemble(task: Task, regions: Mapping[str, RegionSums], *, members: int) -> 
 def _stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Along a new first axis; a shorter last axis (fewer rings) is filled with 0."""
     longest = max(part.shape[-1] for part in parts)
-    filled = [
-        np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, longest - part.shape[-1])])
-        if part.shape[-1] < longest
-        else part
-        for part in parts
-    ]
-    return np.stack(filled)
+    return np.stack([padded(part, longest) for part in parts])
 
 
 def geometry(task: Task, regions: Sequence[str]) -> dict[str, Any]:
@@ -127,7 +121,7 @@ def geometry(task: Task, regions: Sequence[str]) -> dict[str, Any]:
 
 def contract(task: Task) -> str:
     """What metrics need to know of the task's variables, as JSON: {variable: {...}}."""
-    variables = {v.name: v for v in (*task.variables, *(vector.speed for vector in task.vectors))}
+    variables = {v.name: v for v in task.scored_variables}
     known = {
         name: {
             "units": variable.units,
@@ -145,7 +139,7 @@ def _cases_by_bin(
 ) -> NDArray[np.float64]:
     """(variable, region, bin) number of cases whose largest truth is in the bin."""
     counts = np.zeros((*largest.shape[:2], length))
-    known = {v.name: v for v in (*task.variables, *(vector.speed for vector in task.vectors))}
+    known = {v.name: v for v in task.scored_variables}
     for v, name in enumerate(variables):
         if name in known:
             for r in range(largest.shape[1]):

@@ -71,9 +71,7 @@ def _papers(task: Task, variable: Variable) -> tuple[str, ...]:
 def _thresholds(store: PairStore, region: RegionStore, variable: Variable) -> NDArray[np.float64]:
     """Absolute ones, then percentiles; NaN up to the largest number that a variable has."""
     found = [*variable.thresholds, *_percentiles(store, region, variable)]
-    task = store.task
-    known = (*task.variables, *(vector.speed for vector in task.vectors))
-    longest = max(len(v.thresholds) + len(v.percentiles) for v in known)
+    longest = max(len(v.thresholds) + len(v.percentiles) for v in store.task.scored_variables)
     return np.array(found + [np.nan] * (longest - len(found)))
 
 
@@ -94,10 +92,8 @@ def cell_size_km(grid: Grid) -> tuple[float, float]:
 
 
 def padded(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """(T, n, ...) with zeros up to `length` along the second axis."""
-    missing = [(0, 0)] * values.ndim
-    missing[1] = (0, length - values.shape[1])
-    return np.pad(values, missing)
+    """(..., n) with zeros up to `length` along the last axis."""
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])])
 
 
 def scored_names(task: Task) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from benchmark.domain import padded, region_domain
 from benchmark.engine import compiled
 from benchmark.errors import InputError, Problem
 from benchmark.execution import run_tasks
-from benchmark.families.base import Domain, Slab, Sums
+from benchmark.families.base import Domain, Slab, Sums, one_member
 from benchmark.families.bilinear import interpolate
 from benchmark.hashing import combine_named, combine_steps, step_digests
 from benchmark.model_card import ModelCard
@@ -162,10 +162,9 @@ class _Reducer:
     def domains(self, region: RegionStore) -> dict[str, Domain]:
         """The domain of every variable of a region, made once."""
         if region.name not in self._known:
-            task = self.store.task
-            variables = (*task.variables, *(vector.speed for vector in task.vectors))
             self._known[region.name] = {
-                variable.name: region_domain(self.store, region, variable) for variable in variables
+                variable.name: region_domain(self.store, region, variable)
+                for variable in self.store.task.scored_variables
             }
         return self._known[region.name]
 
@@ -204,8 +203,7 @@ class _Reducer:
                 counts.append({name: np.zeros_like(v) for name, v in counts[0].items()})
         longest = max(len(domain.bins) for domain in domains.values())
         counts = [
-            {name: padded(values[None], longest)[0] for name, values in found.items()}
-            for found in counts
+            {name: padded(values, longest) for name, values in found.items()} for found in counts
         ]
         return sums, counts, {name: step_digests(fields[name]) for name in task.variable_names}
 
@@ -270,9 +268,8 @@ def _derivative_slabs(
     """Divergence, then vorticity, of one member a step; derivatives before the margin is cut."""
     names, grid = (vector.eastward, vector.northward), region.grid
     first = steps.start - region.steps(region.task.periods.test).start
-    turn = (first + np.arange(steps.stop - steps.start)) % fields[names[0]].shape[1]
-    of_step = np.arange(len(turn))
-    u, v = fields[names[0]][of_step, turn], fields[names[1]][of_step, turn]
+    numbers = first + np.arange(steps.stop - steps.start)
+    u, v = one_member(fields[names[0]], numbers), one_member(fields[names[1]], numbers)
     true_u, true_v = (pairs.of("fine", name, steps) for name in names)
     for derivative in (divergence, vorticity):
         p, t = (

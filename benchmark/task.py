@@ -215,6 +215,11 @@ class Task(Frozen):
         """The variables' names in the task's order."""
         return tuple(variable.name for variable in self.variables)
 
+    @property
+    def scored_variables(self) -> tuple[Variable, ...]:
+        """The variables that have scores of all families: the task's, then its vectors' speeds."""
+        return (*self.variables, *(vector.speed for vector in self.vectors))
+
     def variable(self, name: str) -> Variable:
         """The variable called `name`; InputError with the nearest known name otherwise."""
         for variable in self.variables:

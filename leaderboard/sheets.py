@@ -95,7 +95,7 @@ def words_of(task: Task, name: str) -> tuple[str, str]:
 
 def _whole(task: Task) -> dict[str, Variable]:
     """The variables that every metric is of: of a divergence only spectra are scored."""
-    return {v.name: v for v in (*task.variables, *(vector.speed for vector in task.vectors))}
+    return {v.name: v for v in task.scored_variables}
 
 
 def _variable(task: Task, group: Group, name: str) -> VariableSheets:

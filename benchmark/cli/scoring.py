@@ -115,5 +115,5 @@ def announce_scoring(store: PairStore, source: "Source", *, workers: int) -> Non
     streamed = not isinstance(source, StoredPredictions)
     bound = memory_bound(store, source.member_count, workers=workers, streamed=streamed)
     words = f"at most {bound / 2**20:.0f} MB beyond the libraries"
-    slow = "" if compiled() else "; about ten times faster with pip install 'elsewhere\\[fast]'"
+    slow = "" if compiled() else "; faster with pip install 'elsewhere\\[fast]'"
     Console(stderr=True, highlight=False).print(f"scoring with {engine()}, {words}{slow}")

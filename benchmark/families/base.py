@@ -27,7 +27,7 @@ Family = Literal[
 class Statistic:
     """One quantity that is kept: a weighted sum (or a maximum), never a metric.
 
-    weight: the total that divides it, a name in `case_table.WEIGHTS`, or `none`. fold: how two of
+    weight: the total that divides it, a kind in `statistics.WEIGHTS`, or `none`. fold: how two of
     them combine. dims: its own after the common ones. strata: one value a stratum. keep: for each
     case, or only the total of the period (what is large and needs no interval).
     """
@@ -113,13 +113,17 @@ class Slab:
 
     @property
     def one_member(self) -> Field:
-        """(T, ny, nx): member k mod M at step k.
+        """(T, ny, nx): one member a step, in turn."""
+        return one_member(self.members, self.first + np.arange(len(self.members)))
 
-        What is costly and linear in the members' distribution (spectra, SSIM) is computed from
-        one member a step; members are exchangeable, so the mean over steps is the same.
-        """
-        steps, count = self.members.shape[:2]
-        if count == 1:
-            return self.members[:, 0]
-        member = (self.first + np.arange(steps)) % count
-        return np.asarray(self.members[np.arange(steps), member])
+
+def one_member(members: Field, numbers: NDArray[np.integer]) -> Field:
+    """(T, ny, nx): member k mod M at step k; numbers: (T,) each step's number in the test period.
+
+    What is costly and linear in the members' distribution (spectra, SSIM) is computed from one
+    member a step; members are exchangeable, so the mean over steps is the same.
+    """
+    count = members.shape[1]
+    if count == 1:
+        return members[:, 0]
+    return np.asarray(members[np.arange(len(members)), numbers % count])

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from benchmark.families.base import Domain, Field, Slab, Statistic, Sums
+from benchmark.families.base import Domain, Field, Slab, Statistic, Sums, one_member
 from benchmark.families.neighbourhood import fss_sums
 from benchmark.families.spectrum import ganvsdiffusion_ralsd_sums, spectral_sums
 from benchmark.families.structure import SMALLEST_MS, ssim_sums
@@ -63,7 +63,6 @@ def reduce(slab: Slab) -> Sums:
     """
     domain, steps = slab.domain, len(slab.truth)
     taken = np.flatnonzero((slab.first + np.arange(steps)) % domain.image_every == 0)
-    count = slab.members.shape[1]
     if len(taken) == steps:
         pictures = (slab.members, slab.one_member, slab.truth)
         return _reduce(domain, *(domain.crop(picture) for picture in pictures))
@@ -71,9 +70,8 @@ def reduce(slab: Slab) -> Sums:
     if len(taken):
         inner = crop(slab.members, domain.margin)
         members = np.ascontiguousarray(inner[taken])
-        turn = (slab.first + taken) % count
         found = _reduce(
-            domain, members, np.ascontiguousarray(members[np.arange(len(taken)), turn]),
+            domain, members, one_member(members, slab.first + taken),
             domain.crop(slab.truth[taken]),
         )  # fmt: skip
         for name, values in found.items():

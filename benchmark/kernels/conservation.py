@@ -6,7 +6,6 @@ additions of whole vectors and need no gathering.
 """
 
 import itertools
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -20,8 +19,8 @@ from numba.extending import intrinsic
 from benchmark.coarsen import AreaOverlap
 from benchmark.families.base import Array, Field
 from benchmark.kernels import OPTIONS
+from benchmark.kernels.lanes import prefetch
 
-LOC = int(os.environ.get("LOC", "3"))
 FIELDS = 8
 """Fields in one vector of float64."""
 COLUMNS = 2 * FIELDS
@@ -61,12 +60,8 @@ class _Emitter:
         self.builder.store(value, pointer).align = 8
 
     def prefetch(self, address: ir.Value) -> None:
-        """Ask for the cache line there; an address beyond the array does no harm."""
-        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
-        pointer = self.builder.inttoptr(address, byte)
-        self.builder.call(function, [pointer, *(ir.Constant(flag, k) for k in (0, 1, 1))])
+        """Ask for the cache line there."""
+        prefetch(self.builder, address)
 
     def splat(self, address: ir.Value, kind: ir.Type) -> ir.Value:
         """The one number that lies there, in every place of a vector of float64."""

@@ -127,5 +127,5 @@ def count(values: Field, bins: Bins) -> NDArray[np.int64]:
     last[: flat.size - whole] = flat[whole:]
     counts = np.zeros(len(bins), np.int64)
     for part in (flat[:whole], last):
-        _count(part, bool(kind), tuple(np.nan_to_num(parameters)), counts, FULL)
+        _count(part, bool(kind), tuple(parameters), counts, FULL)
     return counts

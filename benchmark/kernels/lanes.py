@@ -181,22 +181,27 @@ class Rows:
         self.builder.store(value, self._pointer(0, value.type, first)).align = 4
 
     def prefetch(self, row: int) -> None:
-        """Ask for what will be read of a row soon; beyond the array it does no harm.
+        """Ask for what will be read of a row soon.
 
         The members of an ensemble are more streams than the processor follows by itself.
         """
-        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
         step = self.builder.mul(self._stride, ir.Constant(_I64, row))
         ahead = self.builder.add(step, ir.Constant(_I64, AHEAD))
-        pointer = self.builder.inttoptr(self.builder.add(self._start, ahead), byte)
-        self.builder.call(function, [pointer, *(ir.Constant(flag, k) for k in (0, 1, 1))])
+        prefetch(self.builder, self.builder.add(self._start, ahead))
 
     def store(self, row: int, lanes: Lanes, first: ir.Value | None = None) -> None:
         """Write lanes into row `first` + `row`."""
         kind = lanes.value.type
         self.builder.store(lanes.value, self._pointer(row, kind, first)).align = _BYTES[kind]
+
+
+def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Ask for the cache line at an address; one beyond the array does no harm."""
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    pointer = builder.inttoptr(address, byte)
+    builder.call(function, [pointer, *(ir.Constant(flag, k) for k in (0, 1, 1))])
 
 
 def splat(builder: ir.IRBuilder, value: ir.Value) -> Lanes:

@@ -158,7 +158,7 @@ def reduce(slab: Slab) -> PointwiseSums:
         _flat(slab.members, np.float32), _flat(slab.truth, np.float32),
         _flat(slab.bilinear, np.float64), *_flat_domain(domain),
         np.array(domain.intensity, np.float32), domain.thresholds.astype(np.float32),
-        bool(kind), (bins[0], bins[1], bins[2], 0.0 if kind else bins[3]), slab.first,
+        bool(kind), tuple(bins), slab.first,
         (0,) * size, (0,) * (len(FIELDS) + 1), sums, ranks, reliability, weighted, counts,
     )  # fmt: skip
     return PointwiseSums(
