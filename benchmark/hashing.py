@@ -16,7 +16,9 @@ DIGEST_BYTES = 32
 def step_digests(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """(time, 32) digests of a (time, ...) array, one for each step."""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    digests = [blake3(memoryview(step).cast("B")).digest() for step in little]
+    # A step may be empty (no thresholds, say), which memoryview would not cast.
+    views = (memoryview(step.ravel()).cast("B") if step.size else b"" for step in little)
+    digests = [blake3(view).digest() for view in views]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), DIGEST_BYTES)
 
 

@@ -13,7 +13,8 @@ def check_task(task: Task) -> list[Problem]:
 
     Regions of different roles keep `buffer_km` on the sphere and share no cell; names are
     unique; every role is present; periods are in order and keep the embargo; annual tasks use
-    whole years; boxes are a whole number of coarse and fine cells; the primary variable exists.
+    whole years; boxes are a whole number of coarse and fine cells, all of one size; the primary
+    variable exists.
     """
     return [*_regions(task), *_periods(task), *_grid(task), *_primary(task)]
 
@@ -101,7 +102,18 @@ def _grid(task: Task) -> list[Problem]:
                             "Change the bounds.",
                         )
                     )
+    sizes = {region.name: _cells(task, region) for region in task.regions}
+    if len(set(sizes.values())) > 1:
+        got = ", ".join(f"{name} {ny} x {nx}" for name, (ny, nx) in sorted(sizes.items()))
+        fix = "Take boxes of one size: dressing carries residuals from one region to another."
+        problems.append(Problem("regions", "one number of fine cells for all", got, fix))
     return problems
+
+
+def _cells(task: Task, region: Region) -> tuple[int, int]:
+    """(ny, nx) fine cells of a box."""
+    (south, north), (west, east) = region.lat, region.lon
+    return round((north - south) / task.spacing), round((east - west) / task.spacing)
 
 
 def _primary(task: Task) -> list[Problem]:

@@ -22,8 +22,8 @@ def _increment_correlation(totals: xr.Dataset) -> xr.DataArray:
     names = ("increment_p", "increment_t")
     predicted = covariance(totals, names[0], names[0], "increment_pp")
     true = covariance(totals, names[1], names[1], "increment_tt")
-    # A model that adds nothing to bilinear (up to rounding) has no increment to correlate.
-    smallest = 1e-12 * true
+    # A model that adds nothing to bilinear, up to float32 rounding, has no increment to correlate.
+    smallest = np.finfo(np.float32).eps ** 2 * mean(totals, "pp")
     scale = (predicted.where(predicted > smallest) * true.where(true > 0)) ** 0.5
     return covariance(totals, *names, "increment_pt") / scale
 
@@ -96,7 +96,7 @@ METRICS = (
         direction="higher",
         formula="corr(p - b, t - b), b bilinear",
         reference=WILKS,
-        needs=("increment_p", "increment_t", "increment_pp", "increment_tt", "increment_pt"),
+        needs=("increment_p", "increment_t", "increment_pp", "increment_tt", "increment_pt", "pp"),
         compute=_increment_correlation,
     ),
     Metric(

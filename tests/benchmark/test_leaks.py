@@ -141,6 +141,14 @@ def test_boxes_are_whole_cells(task: Task, bounds: tuple[float, float], kind: st
     assert any(f"whole number of {kind} cells" in text and "lat" in text for text in found)
 
 
+def test_boxes_are_of_one_size(task: Task) -> None:
+    """One coarse row less in one region: the sizes are named."""
+    (south, north) = task.region("andes-south").lat
+    (found,) = texts(moved(task, "andes-south", lat=(south, north - 4)))
+    assert "one number of fine cells" in found
+    assert "andes-south 28 x 32" in found
+
+
 def test_names_are_unique_and_roles_present(task: Task) -> None:
     """Two regions of one name, and a task without validation regions."""
     found = texts(moved(task, "andes-south", name="tibetan-plateau"))

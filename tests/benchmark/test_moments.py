@@ -161,6 +161,12 @@ def test_correlation_is_missing_for_bilinear_itself(
     assert np.isnan(found.values).all()
     exact = replace(slab, members=members, bilinear=members[:, 0].astype(np.float64))
     assert np.isnan(METRICS["increment_correlation"](make_totals(exact)).values).all()
+    warm = replace(slab, truth=slab.truth + np.float32(280), bilinear=slab.bilinear + 280)
+    rounded = replace(warm, members=warm.bilinear[:, None].astype(np.float32))
+    assert np.isnan(METRICS["increment_correlation"](make_totals(rounded)).values).all()
+    small = replace(warm, members=(warm.bilinear + 1e-2 * slab.bilinear)[:, None].astype("f4"))
+    found = METRICS["increment_correlation"](make_totals(small))
+    assert np.isfinite(found.sel(stratum="all").values).all(), "a hundredth of the detail is not"
 
 
 def test_a_perfect_model(make_slab: MakeSlab, make_totals: MakeTotals) -> None:
