@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from baselines.constraints import LAYERS, softmax
+from baselines.constraints import Bounds, Projection, layer_for
 from benchmark.errors import InputError, Problem
 from benchmark.grid import RegionGrid
 from benchmark.reference import Bilinear
+from benchmark.task import Task
 
 TINY = 1e-12
 """Keeps the logarithm of a dry bilinear field finite; such a block is dry after the layer."""
@@ -32,13 +33,25 @@ class Scaling:
     increment: NDArray[np.float64]
 
 
+def physical_bounds(task: Task) -> Bounds:
+    """What a variable's values never leave, for `scaled_add`: the range of the task's bins.
+
+    Logarithmic bins start at the least rain that is counted; their variables start at 0. Wide, and
+    the same for all regions: bounds of the training data would be left out of distribution.
+    """
+    bins = [variable.bins for variable in task.variables]
+    low = [0.0 if entry.kind == "log2" else entry.low for entry in bins]
+    high = [entry.high for entry in bins]
+    return Bounds(*(torch.tensor(values, dtype=torch.float64) for values in (low, high)))
+
+
 class Downscaler(nn.Module):
     """A network between physical coarse and physical fine fields.
 
     With z the network's output for normalised coarse fields and B the bilinear field:
 
     =========  ==================  =============================================
-    skip       none, add           softmax
+    skip       all others          softmax
     =========  ==================  =============================================
     no         mean + sd z         logits z sd / mean
     yes        B + increment z     logits log B + z increment / mean
@@ -46,10 +59,10 @@ class Downscaler(nn.Module):
 
     before the layer. The factor of z in a logit is cut at 1, or rare rain explodes; apart from
     that, a unit of z moves every variant by the same amount to first order, and
-    with a skip and z = 0 both layers give bilinear interpolation projected onto the constraint.
+    with a skip and z = 0 every layer gives bilinear interpolation moved onto the constraint.
     (The paper applies softmax to min-max-normalised fields; out of distribution these leave
     [0, 1] and flip signs, so here every layer acts on physical values, which must be >= 0 for
-    softmax.)
+    softmax.) bounds: what `scaled_add` keeps to; no other layer needs them.
     """
 
     mean: Tensor
@@ -59,14 +72,21 @@ class Downscaler(nn.Module):
     in_x: Tensor
 
     def __init__(
-        self, network: nn.Module, scaling: Scaling, grid: RegionGrid, *, skip: bool, constraint: str
+        self,
+        network: nn.Module,
+        scaling: Scaling,
+        grid: RegionGrid,
+        *,
+        skip: bool,
+        constraint: str,
+        bounds: Bounds | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.skip = skip
-        # A post-hoc projection is applied to the predictions of an unconstrained network.
-        self.layer = None if constraint == "post_hoc" else LAYERS[constraint]
-        self.in_logits = self.layer is softmax
+        self.constraint = constraint
+        self.layer = layer_for(constraint, bounds)
+        self.in_logits = constraint == "softmax"
         scale = scaling.increment if skip else scaling.sd
         if self.in_logits:
             scale = np.minimum(scale / np.abs(scaling.mean), 1.0)
@@ -80,15 +100,16 @@ class Downscaler(nn.Module):
         ):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, "float32")))
 
-    def forward(self, coarse: Tensor, weights: Tensor) -> Tensor:
+    def forward(self, coarse: Tensor, weights: Tensor | Projection) -> Tensor:
         """(batch, V, Ny, Nx) physical to (batch, V, ny, nx) physical.
 
-        weights: (batch, 1, ny, nx) area weights in each block.
+        weights: (batch, 1, ny, nx) area weights in each block; for `projection` also the
+        `Projection` of the one region that the batch is of.
         """
         z = self.network((coarse - self.mean) / self.sd)
         return self.finish(z, coarse, weights)
 
-    def finish(self, z: Tensor, coarse: Tensor, weights: Tensor) -> Tensor:
+    def finish(self, z: Tensor, coarse: Tensor, weights: Tensor | Projection) -> Tensor:
         """The skip and the layer, in the dtype of `coarse` (float64 when predicting)."""
         dtype = coarse.dtype
         step = z.to(dtype) * self.scale.to(dtype)
@@ -102,7 +123,13 @@ class Downscaler(nn.Module):
                 )
             )
         field = self._base(coarse, dtype) + step
-        return field if self.layer is None else self.layer(field, coarse, weights)
+        if self.layer is None:
+            return field
+        if isinstance(weights, Projection):
+            if self.constraint != "projection":
+                raise ValueError(f"{self.constraint} acts on whole blocks only")
+            return weights(field, coarse)
+        return self.layer(field, coarse, weights)
 
     def _base(self, coarse: Tensor, dtype: torch.dtype) -> Tensor:
         """What the scaled output is added to."""

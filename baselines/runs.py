@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from baselines.downscaler import Downscaler, Scaling
+from baselines.downscaler import Downscaler, Scaling, physical_bounds
 from baselines.models import ModelConfig, build_network, family
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
@@ -72,7 +72,10 @@ def build(request: Request, scaling: Scaling, task: Task) -> Downscaler:
         request.model, request.config, channels=len(task.variables), factor=task.factor
     )
     grid = region_grid(task, task.regions[0])
-    return Downscaler(network, scaling, grid, skip=request.skip, constraint=request.constraint)
+    return Downscaler(
+        network, scaling, grid, skip=request.skip, constraint=request.constraint,
+        bounds=physical_bounds(task),
+    )  # fmt: skip
 
 
 def card(record: RunRecord, *, constraint: Constraint) -> ModelCard:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from baselines.constraints import soft_loss, violation
 from baselines.data import Pairs, fit_scaling, load_pairs, source_regions
 from baselines.downscaler import Downscaler, Scaling
 from baselines.models import TrainingConfig
@@ -134,7 +135,11 @@ def _update(
         normalised = (batch.coarse - fit.model.mean) / fit.model.sd
         z = fit.model.network(normalised.contiguous(memory_format=torch.channels_last))
     # The skip and the layer stay in float32: bfloat16 would break the conservation.
-    value = loss(fit.model.finish(z.float(), batch.coarse, batch.block_weights), batch, scaling)
+    predicted = fit.model.finish(z.float(), batch.coarse, batch.block_weights)
+    value = loss(predicted, batch, scaling)
+    if fit.model.constraint == "soft":
+        violated = violation(predicted, batch.coarse, batch.block_weights, batch.area)
+        value = soft_loss(value, violated, torch.from_numpy(scaling.increment**2).to(value.dtype))
     number = _finite(value, f"training step {fit.step + 1}")
     fit.optimiser.zero_grad()
     value.backward()

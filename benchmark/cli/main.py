@@ -8,7 +8,16 @@ import typer
 from rich.console import Console
 
 from benchmark import __version__
-from benchmark.cli import comparing, conformance, demo, modelling, scoring, shifting, tasks
+from benchmark.cli import (
+    comparing,
+    conformance,
+    constraining,
+    demo,
+    modelling,
+    scoring,
+    shifting,
+    tasks,
+)
 from benchmark.cli.output import print_problems
 from benchmark.errors import InputError
 
@@ -31,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Does your downscaling model work elsewhere? Build a task, train, predict, score, show.",
 )
-for module in (demo, tasks, shifting, modelling, scoring, comparing, conformance):
+for module in (demo, tasks, shifting, modelling, constraining, scoring, comparing, conformance):
     module.add_to(app)
 
 

@@ -60,7 +60,9 @@ def train(
     name: TaskArgument,
     model: Annotated[str, typer.Argument(help="A network; see `elsewhere models`.")],
     out: Annotated[Path, typer.Option(help="The run folder; an unfinished one is resumed.")],
-    constraint: Annotated[str, typer.Option(help="none, add, softmax or post_hoc.")] = "none",
+    constraint: Annotated[
+        str, typer.Option(help="none, soft, add, scaled_add, mult, softmax, projection, post_hoc.")
+    ] = "none",
     skip: Annotated[bool, typer.Option(help="Add the bilinear field to the output.")] = False,
     regime: Annotated[str, typer.Option(help="zero_shot or oracle.")] = "zero_shot",
     seed: Annotated[int, typer.Option(min=0)] = 0,

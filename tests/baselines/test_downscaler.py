@@ -8,9 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from baselines.downscaler import Downscaler, Scaling
+from baselines.constraints import Projection
+from baselines.downscaler import Downscaler, Scaling, physical_bounds
 from baselines.nulls import null
+from baselines.srcnn import SRCNN, SRCNNConfig
 from benchmark.errors import InputError
+from benchmark.grid import Axis, Grid, RegionGrid
+from benchmark.model_card import HARD_CONSTRAINTS
 from benchmark.pair_store import PairStore, RegionStore
 from benchmark.task import Task
 
@@ -18,6 +22,8 @@ Array = NDArray[np.float64]
 Weights = Callable[[str], Array]
 Fields = tuple[Array, Array]
 STEPS = slice(0, 6)
+TRAINED = [name for name in HARD_CONSTRAINTS if name != "post_hoc"]
+EPS = float(np.finfo(np.float32).eps)
 SCALING = Scaling(
     mean=np.array([280.0, 5.0, 0.1]), sd=np.array([11.0, 3.0, 0.4]),
     increment=np.array([2.0, 1.5, 0.25]),
@@ -65,13 +71,22 @@ def blockwise(coarse: Array, weights: Array, field: Array) -> Array:
     return out
 
 
+def downscaler(
+    region: RegionStore, network: nn.Module, *, skip: bool, constraint: str,
+    scaling: Scaling = SCALING,
+) -> Downscaler:  # fmt: skip
+    return Downscaler(
+        network, scaling, region.grid, skip=skip, constraint=constraint,
+        bounds=physical_bounds(region.task),
+    )  # fmt: skip
+
+
 def downscale(
     region: RegionStore, weights: Array, output: Array | float, *, skip: bool, constraint: str,
     scaling: Scaling = SCALING,
 ) -> Array:  # fmt: skip
     """The downscaler's fields of STEPS, the skip and the layer in float64."""
-    network = Given(output)
-    model = Downscaler(network, scaling, region.grid, skip=skip, constraint=constraint)
+    model = downscaler(region, Given(output), skip=skip, constraint=constraint, scaling=scaling)
     coarse = torch.from_numpy(coarse_of(region))
     area = torch.from_numpy(weights)[None, None]
     return np.asarray(model(coarse, area).numpy())
@@ -111,11 +126,12 @@ def test_skip_with_add_starts_as_bilinear_projected(
     assert (abs(got - bilinear).max(axis=(0, 2, 3)) > 0.01).all()
 
 
-def test_skip_with_softmax_starts_as_scaled_bilinear(
-    region: RegionStore, weights: Array, store: PairStore
+@pytest.mark.parametrize("constraint", ["softmax", "mult"])
+def test_skip_with_softmax_or_mult_starts_as_scaled_bilinear(
+    region: RegionStore, weights: Array, store: PairStore, constraint: str
 ) -> None:
     """Zeros from the network give bilinear times one number a block; dry blocks exactly 0."""
-    got = downscale(region, weights, 0.0, skip=True, constraint="softmax")
+    got = downscale(region, weights, 0.0, skip=True, constraint=constraint)
     coarse = coarse_of(region)
     expected = blockwise(coarse, weights, stacked("bilinear", store, region))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
@@ -130,7 +146,7 @@ def test_no_skip_without_a_layer_starts_as_the_mean(region: RegionStore, weights
     np.testing.assert_allclose(np.broadcast_to(got, (6, 3, 32, 32)), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("constraint", ["add", "softmax"])
+@pytest.mark.parametrize("constraint", TRAINED)
 def test_no_skip_with_a_layer_starts_as_enlarge(
     region: RegionStore, weights: Array, constraint: str
 ) -> None:
@@ -140,14 +156,90 @@ def test_no_skip_with_a_layer_starts_as_enlarge(
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_post_hoc_has_no_layer_in_the_network(
-    region: RegionStore, weights: Array, skip: bool
+@pytest.mark.parametrize("constraint", ["post_hoc", "soft"])
+def test_post_hoc_and_soft_have_no_layer_in_the_network(
+    region: RegionStore, weights: Array, constraint: str, skip: bool
 ) -> None:
-    """It is trained as `none`; the projection comes with the predictions."""
+    """The one comes with the predictions, the other is in the loss."""
     z = np.random.default_rng(0).normal(0, 1, (6, 3, 32, 32))
     none = downscale(region, weights, z, skip=skip, constraint="none")
-    post_hoc = downscale(region, weights, z, skip=skip, constraint="post_hoc")
-    np.testing.assert_array_equal(none, post_hoc)
+    other = downscale(region, weights, z, skip=skip, constraint=constraint)
+    np.testing.assert_array_equal(none, other)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("constraint", TRAINED)
+def test_any_weights_and_any_weather_are_conserved(
+    region: RegionStore, weights: Array, constraint: str, skip: bool
+) -> None:
+    """max |A y - x| <= 4 eps32 max |x| of each variable in the float32 answer, for networks with
+    random weights: in range, 60 K warmer with a hundred times the rain, without a drop of it,
+    and (where the layer takes them) of changed sign.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = SRCNN(3, 4, SRCNNConfig(width=8, blocks=1))
+    model = downscaler(region, network, skip=skip, constraint=constraint).eval()
+    seen = coarse_of(region)
+    weather = [seen, seen * [[[1.2]], [[3]], [[100]]], seen * [[[1]], [[1]], [[0]]]]
+    if constraint != "softmax":
+        weather.append(-seen)
+    share = torch.from_numpy(weights)[None, None]
+    for coarse in weather:
+        with torch.no_grad():
+            z = model.network((torch.from_numpy(coarse).float() - model.mean) / model.sd)
+            assert z.std() > 0.01
+            got = model.finish(z, torch.from_numpy(coarse), share).float().double().numpy()
+        means = (got * weights).reshape(6, 3, 8, 4, 8, 4).sum(axis=(3, 5))
+        worst = abs(means - coarse).max(axis=(0, 2, 3))
+        largest = np.maximum(abs(coarse), 1e-3).max(axis=(0, 2, 3))
+        assert (worst <= 4 * EPS * largest).all()
+        if constraint in ("softmax", "mult"):
+            assert (got[enlarged(coarse) == 0] == 0).all()
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_scaled_add_keeps_to_the_bounds_of_the_task(
+    region: RegionStore, weights: Array, task: Task, skip: bool
+) -> None:
+    """However far the network goes: no rain below 0, no wind above 64 m s-1."""
+    bounds = physical_bounds(task)
+    assert bounds.low.tolist() == [180, 0, 0]
+    assert bounds.high.tolist() == [340, 64, 256]
+    z = np.random.default_rng(0).normal(0, 200, (6, 3, 32, 32))
+    got = downscale(region, weights, z, skip=skip, constraint="scaled_add")
+    low, high = (b.numpy()[:, None, None] for b in (bounds.low, bounds.high))
+    assert (got >= low).all()
+    assert (got <= high).all()
+    free = downscale(region, weights, z, skip=skip, constraint="add")
+    assert (free < low).any(axis=(0, 2, 3)).all()
+
+
+def test_scaled_add_without_bounds_is_refused(region: RegionStore) -> None:
+    """There is no default that would be right for every variable."""
+    with pytest.raises(ValueError, match="bounds"):
+        Downscaler(Given(0.0), SCALING, region.grid, skip=True, constraint="scaled_add")
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_projection_at_factor_two_and_a_half(skip: bool) -> None:
+    """With the region's own operator instead of block weights: A y = x. No other layer can."""
+    sides = [Axis(50, 30, 20), Axis(0, 20, 20), Axis(50, 30, 8), Axis(0, 20, 8)]
+    grid = RegionGrid(Grid(*sides[:2]), Grid(*sides[2:]), margin=1)
+    draw = np.random.default_rng(0)
+    coarse = draw.normal(280, 10, (2, 3, 8, 8))
+    z = torch.from_numpy(draw.normal(0, 1, (2, 3, 20, 20)))
+    operator = Projection(grid.overlap)
+    found = {}
+    for name in ("projection", "none"):
+        model = Downscaler(Given(0.0), SCALING, grid, skip=skip, constraint=name)
+        found[name] = model.finish(z, torch.from_numpy(coarse), operator).numpy()
+    np.testing.assert_allclose(grid.overlap(found["projection"]), coarse, rtol=1e-12)
+    expected = grid.overlap.projector()(found["none"], coarse)
+    np.testing.assert_allclose(found["projection"], expected, rtol=1e-12)
+    model = Downscaler(Given(0.0), SCALING, grid, skip=skip, constraint="add")
+    with pytest.raises(ValueError, match="whole blocks"):
+        model.finish(z, torch.from_numpy(coarse), operator)
 
 
 def test_output_is_scaled_before_the_layer(
