@@ -9,6 +9,7 @@ from torch import Tensor
 
 from baselines.downscaler import Scaling
 from benchmark.errors import InputError, Problem
+from benchmark.model_card import check_sources
 from benchmark.pair_store import PairStore, RegionStore
 from benchmark.reference import Bilinear
 from benchmark.task import Period, Split, Task
@@ -89,9 +90,17 @@ def block_weights(region: RegionStore, dtype: torch.dtype = torch.float32) -> Te
     return torch.from_numpy(region.grid.overlap.block_weights).to(dtype)[None, None]
 
 
-def source_regions(store: PairStore, regime: str) -> list[RegionStore]:
-    """The regions whose labelled training days the regime may use."""
-    return store.regions(*SOURCE_SPLITS[regime])
+def source_regions(store: PairStore, regime: str, sources: Sequence[str] = ()) -> list[RegionStore]:
+    """The regions whose labelled training days may be used: `sources`, or all of the regime's.
+
+    Errors: InputError where a source is no training region, or they are all of them.
+    """
+    if not sources:
+        return store.regions(*SOURCE_SPLITS[regime])
+    problems = check_sources(store.task, sources, where="sources")
+    if problems:
+        raise InputError(problems)
+    return [store.region(name) for name in sorted(sources)]
 
 
 def fit_scaling(task: Task, regions: Sequence[RegionStore]) -> Scaling:

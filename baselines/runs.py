@@ -2,11 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import (
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -16,7 +21,7 @@ from baselines.models import ModelConfig, build_network, family
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
 from benchmark.grid import region_grid
-from benchmark.model_card import Constraint, ModelCard
+from benchmark.model_card import Constraint, ModelCard, SourceSet, without_empty_sources
 from benchmark.task import Task
 from benchmark.toml_model import Frozen
 
@@ -30,10 +35,22 @@ class Request(Frozen):
     data_hash: str
     model: str
     regime: Literal["zero_shot", "oracle"]
+    sources: SourceSet = ()
+    """The training regions to fit on; empty for those of the regime."""
     constraint: Constraint
     skip: bool
     seed: int
     config: ModelConfig
+
+    @model_validator(mode="after")
+    def _sources_are_a_choice(self) -> Self:
+        if self.sources and self.regime == "oracle":
+            raise ValueError("no sources with the oracle, whose regions are fixed")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_sources(dump(self))
 
 
 class Point(Frozen):
@@ -87,6 +104,7 @@ def card(record: RunRecord, *, constraint: Constraint) -> ModelCard:
         title=chosen.title,
         reference=chosen.reference,
         regime=request.regime,
+        sources=request.sources,
         constraint=constraint,
         skip=request.skip,
         selection="val_id",

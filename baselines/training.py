@@ -58,7 +58,8 @@ def train(
 
     The loss is the mean over variables of the area-weighted squared error in units of the
     training mean square of fine minus bilinear, so that bilinear costs about 1 in each variable.
-    The weights with the lowest loss on the validation period of the regions trained on are kept.
+    The weights with the lowest loss on the validation period of the regions trained on are kept:
+    with a source set, neither that nor the normalisation knows the other regions.
     Errors: InputError when the folder holds another run, or the loss stops being finite.
     """
     if (folder / RECORD).exists():
@@ -66,7 +67,7 @@ def train(
     config = request.config.training
     torch.set_num_threads(config.threads)
     precision = resolve_precision(config.precision)
-    regions = source_regions(store, request.regime)
+    regions = source_regions(store, request.regime, request.sources)
     scaling = fit_scaling(store.task, regions)
     fitting = load_pairs(regions, store.task.periods.train)
     validation = load_pairs(regions, store.task.periods.val)

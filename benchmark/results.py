@@ -13,7 +13,7 @@ from benchmark.case_table import load_table, table_hash
 from benchmark.engine import Engine
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
-from benchmark.model_card import ModelCard
+from benchmark.model_card import ModelCard, source_suffix
 from benchmark.toml_model import Frozen
 
 FORMAT: Literal[2] = 2
@@ -80,17 +80,18 @@ class Scores(Frozen):
     run: Run
 
     @property
-    def key(self) -> tuple[str, int, str, bool, str, str]:
+    def key(self) -> tuple[str, int, str, bool, str, str, tuple[str, ...]]:
         """What the seeds of one row share: all of its card that tells rows apart."""
         card = self.model
-        return card.model, card.revision, card.constraint, card.skip, card.regime, card.exposure
+        variant = (card.constraint, card.skip, card.regime, card.exposure)
+        return card.model, card.revision, *variant, card.sources
 
 
 def row_folder(root: Path, scores: Scores) -> Path:
-    """RELEASE/TASK/MODEL/CONSTRAINT-REGIME/seed-N; a skip is part of MODEL: `srcnn-skip`."""
+    """RELEASE/TASK/MODEL/CONSTRAINT-REGIME[-from-SOURCES]/seed-N; a skip is part of MODEL."""
     card = scores.model
     model = f"{card.model}-skip" if card.skip else card.model
-    variant = f"{card.constraint}-{card.regime}"
+    variant = f"{card.constraint}-{card.regime}{source_suffix(card.sources)}"
     return root / scores.release / scores.task / model / variant / f"seed-{card.seed}"
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zarr.core.metadata import ArrayV3Metadata
 
 from benchmark.errors import InputError, Problem
-from benchmark.model_card import ModelCard, read_card
+from benchmark.model_card import ModelCard, check_sources, read_card
 from benchmark.pair_store import PairStore, RegionStore
 from benchmark.prediction_store import CARD, DIMS, block_steps, expected_regions
 from benchmark.task import Task
@@ -59,7 +59,7 @@ def check_card(task: Task, folder: Path) -> tuple[list[Problem], ModelCard | Non
     if card.task != task.id:
         fix = "Predict this task, or score against the other one."
         return [Problem(f"{path}: task", task.id, card.task, fix)], card
-    return [], card
+    return check_sources(task, card.sources, where=f"{path}: sources"), card
 
 
 def _entries(store: PairStore, folder: Path) -> list[Problem]:

@@ -19,9 +19,10 @@ from benchmark.cli.output import (
 from benchmark.cli.scoring import announce_scoring
 from benchmark.cli.tasks import TaskArgument
 from benchmark.errors import InputError, Problem
+from benchmark.model_card import check_sources
 from benchmark.pair_store import PairStore, open_pair_store
 from benchmark.predictor import Predictor
-from benchmark.task import load_task
+from benchmark.task import Task, load_task
 from benchmark.toml_model import nearest
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ def train(
     ] = "none",
     skip: Annotated[bool, typer.Option(help="Add the bilinear field to the output.")] = False,
     regime: Annotated[str, typer.Option(help="zero_shot or oracle.")] = "zero_shot",
+    sources: Annotated[
+        str | None, typer.Option(help="Train on these training regions only: NAME,NAME.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     config: Annotated[
         Path | None, typer.Option(help="A config instead of the model's own.")
@@ -78,6 +82,9 @@ def train(
     """Fit a network and write its run folder.
 
     Example: `elsewhere train era5-sample srcnn --constraint add --skip --seed 0 --out runs/add-0`
+
+    A source set, for the transfer matrix: `elsewhere train era5-sample srcnn --sources
+    europe-west,europe-central --out runs/europe-0`
     """
     from baselines.models import load_config
     from baselines.runs import Request
@@ -86,6 +93,7 @@ def train(
     resolved = load_config(model, file=config, settings=settings or ())
     store = open_pair_store(load_task(name), data_folder(data))
     _one_of("--regime", regime, REGIMES)
+    chosen = _source_set(sources, regime, store.task)
     _one_of("--constraint", constraint, _layers())
     request = Request.model_validate(
         {
@@ -93,6 +101,7 @@ def train(
             "data_hash": store.data_hash,
             "model": model,
             "regime": regime,
+            "sources": chosen,
             "constraint": constraint,
             "skip": skip,
             "seed": seed,
@@ -164,7 +173,9 @@ def open_predictor(store: PairStore, run: str, *, post_hoc: bool = False) -> Pre
 def describe(request: "Request") -> str:
     """A network's variant in a few words."""
     skip = " + skip" if request.skip else ""
-    return f"{request.model}{skip}, {request.constraint}, {request.regime}, seed {request.seed}"
+    origin = f" from {'+'.join(request.sources)}" if request.sources else ""
+    regime = f"{request.regime}{origin}"
+    return f"{request.model}{skip}, {request.constraint}, {regime}, seed {request.seed}"
 
 
 def _score_only(
@@ -189,6 +200,28 @@ def _layers() -> tuple[str, ...]:
     from baselines.constraints import LAYERS
 
     return tuple(LAYERS)
+
+
+def _source_set(text: str | None, regime: str, task: Task) -> tuple[str, ...]:
+    """The regions of `--sources`, sorted; empty without it.
+
+    Errors: InputError on an empty list, a name that is no training region, all of them, or a
+    regime whose regions are fixed.
+    """
+    if text is None:
+        return ()
+    names = sorted({word.strip() for word in text.split(",") if word.strip()})
+    if not names:
+        raise InputError(
+            Problem("--sources", "names of training regions", repr(text), "NAME,NAME or no option.")
+        )
+    if regime == "oracle":
+        fix = "Leave one of the two out: the oracle also learns from the OOD test regions."
+        raise InputError(Problem("--sources", "--regime zero_shot", "--regime oracle", fix))
+    problems = check_sources(task, names, where="--sources")
+    if problems:
+        raise InputError(problems)
+    return tuple(names)
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
