@@ -5,9 +5,11 @@ from pathlib import Path
 
 from benchmark.errors import InputError, Problem
 from benchmark.metrics import BOARDS, board_score
-from benchmark.results import SCORES, Scores, read_row
+from benchmark.results import SCORES, Scores, check_board_sums, read_row
 from benchmark.skill import Contrast, as_gap, contrast
 from benchmark.task import TEST_SPLITS, Split, load_task
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,25 @@ class Difference:
         return as_gap(self.result.mean)
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        """Of the change, when days are resampled; for new regions where that cannot be made."""
-        claim = self.result.these_regions or self.result.new_regions
-        return None if claim is None else (as_gap(claim[0]), as_gap(claim[1]))
+    def these_regions(self) -> Interval | None:
+        """Of the change, when days are resampled."""
+        return _changes(self.result.these_regions)
+
+    @property
+    def new_regions(self) -> Interval | None:
+        """Of the change, for regions like these."""
+        return _changes(self.result.new_regions)
+
+    @property
+    def interval(self) -> Interval | None:
+        """What decides: the claim about these regions; about new ones where that is missing."""
+        return self.these_regions or self.new_regions
+
+    @property
+    def resolvable(self) -> float | None:
+        """The smallest change that the deciding interval finds in four worlds of five."""
+        error = self.result.days_error or self.result.regions_error
+        return None if error is None else as_gap(error.resolvable())
 
     def is_worse(self, tolerance: float) -> bool:
         """Worse by more than `tolerance`, beyond doubt where an interval says so."""
@@ -37,14 +54,25 @@ class Difference:
         return beyond and (self.interval is None or self.interval[0] > 0)
 
 
+def _changes(log_ratios: Interval | None) -> Interval | None:
+    return None if log_ratios is None else (as_gap(log_ratios[0]), as_gap(log_ratios[1]))
+
+
 def compare(old: Path, new: Path) -> list[Difference]:
     """Every board, variable and test split of two score folders (or their scores.json).
 
-    Errors: InputError when they are not of the same release, task and data.
+    Errors: InputError when they are not of the same release, task and data, or where a case table
+    lacks a sum that a board's score needs.
     """
-    (old_scores, old_cases, _), (new_scores, new_cases, _) = (
+    (old_scores, old_cases, old_totals), (new_scores, new_cases, new_totals) = (
         read_row(folder) for folder in (_folder(old), _folder(new))
     )
+    problems = [
+        *check_board_sums(_folder(old), old_cases, old_totals),
+        *check_board_sums(_folder(new), new_cases, new_totals),
+    ]
+    if problems:
+        raise InputError(problems)
     _same_ground(old_scores, new_scores, new)
     task = load_task(new_scores.task.partition("@")[0])
     differences = []

@@ -24,14 +24,17 @@ def metric_table(cases: xr.Dataset, totals: xr.Dataset) -> Numbers:
     cases, totals: the two parts of a case table, for stratum `all` by case and for every stratum.
 
     A metric with dims of its own has an entry for each place, named `csi[>= 1 mm h-1]`. One that
-    cannot be computed for a variable (spectra of a divergence are all it has) is left out.
+    cannot be computed for a variable (spectra of a divergence are all it has) is left out, as is
+    one whose sums the case table lacks (`lacking`).
     """
     parts = {"": totals} | {season: season_totals(cases, season) for season in _seasons_in(cases)}
     values = {
         season: {
             name: found(sums)
             for name, found in METRICS.items()
-            if name not in LEFT_OUT and (season == "" or name in IN_STRATA)
+            if name not in LEFT_OUT
+            and (season == "" or name in IN_STRATA)
+            and not lacking(found, sums)
         }
         for season, sums in parts.items()
     }
@@ -68,7 +71,7 @@ def _by_region(
         region: {stratum: value(x) for stratum, x in zip(strata, row, strict=True)}
         for region, row in zip(regions, numbers, strict=True)
     }
-    for season in (name for name in values if name):
+    for season in (name for name in values if name and found.name in values[name]):
         of_season = values[season][entry].sel(variable=variable, stratum="all")
         for region, x in zip(regions, of_season.transpose("region").values.tolist(), strict=True):
             table[region][season] = value(x)
@@ -82,7 +85,7 @@ def season_totals(cases: xr.Dataset, season: str) -> xr.Dataset:
     )
     inside = xr.DataArray(labels == season, dims=("region", "case"))
     needed = {key for name in IN_STRATA for key in (*METRICS[name].needs, *METRICS[name].weights)}
-    chosen = cases[sorted(needed)]
+    chosen = cases[sorted(needed & set(cases.data_vars))]
     sums = {
         str(name): values.where(inside, 0.0).sum("case")
         for name, values in chosen.data_vars.items()
@@ -94,6 +97,15 @@ def _seasons_in(cases: xr.Dataset) -> list[str]:
     latitudes = cases["latitude"].values
     found = {name for lat in latitudes for name in seasons(cases["case"].values, latitude=lat)}
     return [season for season in SEASONS if season in found]
+
+
+def lacking(found: Metric, table: xr.Dataset) -> tuple[str, ...]:
+    """The statistics and weights of a metric that a case table does not have.
+
+    Empty where the metric can be computed. A table that is older than a statistic lacks it: the
+    metric is missing there, and nothing is scored again.
+    """
+    return tuple(name for name in (*found.needs, *found.weights) if name not in table.data_vars)
 
 
 def value(number: float) -> float | None:

@@ -13,7 +13,10 @@ from benchmark.case_table import load_table, table_hash
 from benchmark.engine import Engine
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
+from benchmark.metric_table import lacking
+from benchmark.metrics import BOARDS, METRICS
 from benchmark.model_card import ModelCard, source_suffix
+from benchmark.statistics import STATISTICS
 from benchmark.toml_model import Frozen
 
 FORMAT: Literal[2] = 2
@@ -142,7 +145,7 @@ def read_scores(path: Path) -> Scores:
 
 
 def read_row(folder: Path) -> tuple[Scores, xr.Dataset, xr.Dataset]:
-    """(scores, by case, totals) of a score folder.
+    """(scores, by case, totals) of a score folder; of the tables, what this package knows.
 
     Errors: InputError where the case table is not the one that the scores came from.
     """
@@ -157,7 +160,31 @@ def read_row(folder: Path) -> tuple[Scores, xr.Dataset, xr.Dataset]:
                 "Score the predictions again.",
             )
         )
-    return scores, cases, totals
+    return scores, known_part(cases), known_part(totals)
+
+
+def known_part(table: xr.Dataset) -> xr.Dataset:
+    """A table without the statistics that only a newer package knows. Hash it before, whole."""
+    return table.drop_vars([name for name in table.data_vars if str(name) not in STATISTICS])
+
+
+def check_board_sums(where: Path, cases: xr.Dataset, totals: xr.Dataset) -> list[Problem]:
+    """A problem where a table lacks a sum of the scores that boards rank by.
+
+    Any other metric may be missing in a row; without these a row has no place on a board.
+    """
+    needed = [METRICS[score] for score, _ in BOARDS.values()]
+    lacks = [name for found in needed for part in (cases, totals) for name in lacking(found, part)]
+    if not lacks:
+        return []
+    scores = " and ".join(found.title for found in needed)
+    return [
+        Problem(
+            str(where / CASES), f"the sums of {scores}, which boards are made from",
+            f"a case table that lacks {', '.join(dict.fromkeys(lacks))}",
+            "Score the predictions again: these sums cannot be derived from the others.",
+        )
+    ]  # fmt: skip
 
 
 def find_scores(roots: Sequence[Path]) -> list[Path]:

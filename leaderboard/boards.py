@@ -11,26 +11,14 @@ from statistics import stdev
 
 import numpy as np
 
-from benchmark.inference import new_regions_interval
-from benchmark.metrics import BOARDS, Metric, board_score, metric
-from benchmark.model_card import ModelCard
-from benchmark.skill import Contrast, as_skill
+from benchmark.metrics import BOARDS, Metric, metric
+from benchmark.skill import Contrast, LogScores, as_skill
 from benchmark.task import TEST_SPLITS, Split, Task, Variable
-from leaderboard.contrasts import Array, Pair, between, clusters, region_names, score
-from leaderboard.rows import Group, Row, TaskRows
-
-SECTIONS: tuple[tuple[str, str, bool], ...] = (
-    ("null", "Nulls: need no training, pinned", False),
-    ("zero_shot", "Zero-shot: nothing seen of the target regions", True),
-    ("target_inputs", "Target inputs seen: ranked apart", True),
-    ("few_shot", "Few-shot: the task's labelled target days seen, ranked apart", True),
-    ("oracle", "Oracle: trained on the target regions too; a reference, not ranked", False),
-    ("exposed-zero_shot", "Exposed by pretraining, zero-shot: ranked apart", True),
-    ("exposed-target_inputs", "Exposed by pretraining, target inputs: ranked apart", True),
-    ("exposed-few_shot", "Exposed by pretraining, few-shot: ranked apart", True),
-    ("exposed-oracle", "Exposed by pretraining, oracle: a reference, not ranked", False),
-)
-"""(key, heading, ranked) of each section of a table, in order; empty ones are left out."""
+from leaderboard.contrasts import Array, BoardLogs, region_names, score
+from leaderboard.curves import trust_km
+from leaderboard.failed import failed_in
+from leaderboard.ranks import SECTIONS, Resolvable, Standing, resolvable, section_of, standings
+from leaderboard.rows import Group, TaskRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +32,22 @@ class Entry:
 
     group: Group
     rank: int | None
+    rank_group: int | None
+    """Rows of one group cannot be told apart; None where the days hold too few blocks."""
     skill: dict[Split, Contrast]
     seed_skills: dict[int, float]
     """OOD skill of each seed."""
     beats_null: bool
+    failed: tuple[str, ...]
+    """Test regions without a score, or with one beyond all measure."""
     gap: Contrast | None
     gap_seeds: tuple[int, ...]
     regret: Contrast | None
     variance: dict[Split, float]
     resolution_km: float
     fss: float
+    trust_km: dict[Split, float]
+    """Down to which size of blocks the row adds value; NaN where at none."""
     residual_ulps: float
     residual: float
     negatives: float
@@ -79,6 +73,7 @@ class Board:
     sections: dict[str, tuple[Entry, ...]]
     best_null: Group
     best_oracle: Group | None
+    resolvable: Resolvable
 
     @property
     def slug(self) -> str:
@@ -106,13 +101,6 @@ class Board:
         return tuple(entry for entries in self.sections.values() for entry in entries)
 
 
-def section_of(card: ModelCard) -> str:
-    """Which section a row stands in: regimes, and exposed models, are never mixed."""
-    if card.null:
-        return "null"
-    return card.regime if card.exposure == "none" else f"exposed-{card.regime}"
-
-
 def make_boards(rows: TaskRows) -> tuple[Board, ...]:
     """Every board and variable, the task's primary first."""
     task = rows.task
@@ -122,10 +110,13 @@ def make_boards(rows: TaskRows) -> tuple[Board, ...]:
         for board, (name, _) in BOARDS.items()
         if name == task.primary.metric
     )
-    order = _ranking(rows, primary[0], primary[1].name)
     keys = [primary, *(key for key in keys if key != primary)]
-    return tuple(_board(rows, board, variable, key == 0, order)
-                 for key, (board, variable) in enumerate(keys))  # fmt: skip
+    logs = [BoardLogs.of(rows, board, variable.name) for board, variable in keys]
+    order = standings(logs[0])
+    return tuple(
+        _board(one, variable, one is logs[0], order)
+        for one, (_, variable) in zip(logs, keys, strict=True)
+    )
 
 
 def fss_entry(task: Task, variable: Variable) -> str | None:
@@ -142,43 +133,11 @@ def fss_entry(task: Task, variable: Variable) -> str | None:
     return f"fss[{label}, {wide[0] if wide else task.windows[-1]} cells]"
 
 
-def _pairs(rows: TaskRows, group: Group, board: str) -> list[Pair]:
-    """Each seed of a row against the board's reference."""
-    reference_score, reference = BOARDS[board]
-    other = (rows.reference(reference), reference_score)
-    return [((row, board_score(board, group.card.members)), other) for row in group.rows]
-
-
-def _ranking(rows: TaskRows, board: str, variable: str) -> dict[str, tuple[int | None, float]]:
-    """(rank within its section or None, OOD skill) of each row, on the primary board."""
+def _board(logs: BoardLogs, variable: Variable, primary: bool, order: dict[str, Standing]) -> Board:
+    rows, name = logs.rows, variable.name
+    task = rows.task
     skills = {
-        group.slug: as_skill(
-            between(rows.task, "test_ood", variable, _pairs(rows, group, board)).mean
-        )
-        for group in rows.groups
-    }
-    ranked = {key for key, _, is_ranked in SECTIONS if is_ranked}
-    found: dict[str, tuple[int | None, float]] = {}
-    for group in rows.groups:
-        mine, section = skills[group.slug], section_of(group.card)
-        rivals = [skills[g.slug] for g in rows.groups if section_of(g.card) == section]
-        above = sum(other > mine for other in rivals)
-        can = section in ranked and math.isfinite(mine)
-        found[group.slug] = (1 + above if can else None, mine)
-    return found
-
-
-def _board(
-    rows: TaskRows,
-    board: str,
-    variable: Variable,
-    primary: bool,
-    order: dict[str, tuple[int | None, float]],
-) -> Board:
-    task, name = rows.task, variable.name
-    pairs = {group.slug: _pairs(rows, group, board) for group in rows.groups}
-    skills = {
-        group.slug: {split: between(task, split, name, pairs[group.slug]) for split in TEST_SPLITS}
+        group.slug: {split: logs.skill(group.slug, split) for split in TEST_SPLITS}
         for group in rows.groups
     }
 
@@ -186,30 +145,46 @@ def _board(
         mean = skills[group.slug]["test_ood"].mean
         return mean if math.isfinite(mean) or mean < 0 else math.inf
 
-    oracles = [g for g in rows.groups if g.card.regime == "oracle" and g.card.exposure == "none"]
+    failed = {g.slug: failed_in(rows, g, logs.board, name) for g in rows.groups}
+    # A failed oracle is no measure of others.
+    oracles = [
+        group
+        for group in rows.groups
+        if group.card.regime == "oracle"
+        and group.card.exposure == "none"
+        and not failed[group.slug]
+    ]
     best_null = min(rows.nulls, key=ood)
     best_oracle = min(oracles, key=ood, default=None)
     elsewhere = region_names(task, "test_ood")
     regions = region_names(task, "test_id") + elsewhere
     events = fss_entry(task, variable)
-    scores = {g.slug: _region_scores(g, board, name, regions) for g in rows.groups}
+    scores = {
+        group.slug: np.exp(
+            np.concatenate([logs.groups[group.slug][split].points for split in TEST_SPLITS])
+        )
+        for group in rows.groups
+    }
     best_by_region = np.nanmin([scores[group.slug] for group in rows.nulls], axis=0)
 
     def entry(group: Group) -> Entry:
         mine = skills[group.slug]
-        gap, seeds = _gap(rows, group, board, name)
+        gap, seeds = _gap(logs, group, [slug for slug, where in failed.items() if where])
+        standing = order[group.slug]
         return Entry(
             group=group,
-            rank=order[group.slug][0] if primary else None,
+            rank=standing.rank if primary else None,
+            rank_group=standing.group if primary else None,
             skill=mine,
             seed_skills={
-                pair[0][0].seed: as_skill(between(task, "test_ood", name, [pair]).mean)
-                for pair in pairs[group.slug]
+                seed: as_skill(logs.between(one["test_ood"], logs.reference["test_ood"]).mean)
+                for seed, one in logs.seeds[group.slug].items()
             },
             beats_null=ood(group) < ood(best_null),
+            failed=failed[group.slug],
             gap=gap,
             gap_seeds=seeds,
-            regret=_regret(task, mine, skills, group, best_oracle),
+            regret=_regret(logs, group, best_oracle),
             variance={
                 split: _geometric(_values(group, "variance_ratio", name, region_names(task, split)))
                 for split in TEST_SPLITS
@@ -218,7 +193,10 @@ def _board(
             fss=math.nan
             if events is None
             else float(_values(group, events, name, elsewhere).mean()),
-            residual_ulps=_largest(_values(group, "residual_ulps", name, regions)),
+            trust_km={split: trust_km(rows, group, name, split) for split in TEST_SPLITS},
+            residual_ulps=math.nan
+            if group.why_missing("residual_ulps", "")
+            else _largest(_values(group, "residual_ulps", name, regions)),
             residual=float(_values(group, "residual", name, regions).mean()),
             negatives=float(_values(group, "negatives", name, regions).mean())
             if variable.nonnegative
@@ -230,15 +208,23 @@ def _board(
         )
 
     def place(group: Group) -> tuple[float, str]:
-        skill = order[group.slug][1]
+        skill = order[group.slug].skill
         return (-skill if math.isfinite(skill) else math.inf, group.slug)
 
     sections = {
         key: tuple(entry(g) for g in sorted(rows.groups, key=place) if section_of(g.card) == key)
         for key, _, _ in SECTIONS
     }
-    filled = {key: entries for key, entries in sections.items() if entries}
-    return Board(task, board, variable, primary, filled, best_null, best_oracle)
+    return Board(
+        task=task,
+        board=logs.board,
+        variable=variable,
+        primary=primary,
+        sections={key: entries for key, entries in sections.items() if entries},
+        best_null=best_null,
+        best_oracle=best_oracle,
+        resolvable=resolvable(logs),
+    )
 
 
 def _values(group: Group, name: str, variable: str, regions: Sequence[str]) -> Array:
@@ -258,48 +244,30 @@ def _largest(values: Array) -> float:
     return float(known.max()) if known.size else math.nan
 
 
-def _region_scores(group: Group, board: str, variable: str, regions: Sequence[str]) -> Array:
-    """(region,) scores, geometric mean over seeds."""
-    values = _values(group, board_score(board, group.card.members), variable, regions)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.exp(np.log(values).mean(axis=0)))
-
-
 def _gap(
-    rows: TaskRows, group: Group, board: str, variable: str
+    logs: BoardLogs, group: Group, failed: Sequence[str]
 ) -> tuple[Contrast | None, tuple[int, ...]]:
-    """ln(S_zero_shot / S_oracle) and its seeds; None where no seed has an oracle of its own."""
+    """ln(S_zero_shot / S_oracle) and its seeds; None where no seed has an oracle that works."""
     card = group.card
     if card.null or card.regime != "zero_shot":
         return None, ()
     twin = card.model_copy(update={"regime": "oracle", "seed": 0})
-    oracle: dict[int, Row] = {
-        row.seed: row
-        for other in rows.groups
-        if other.card.model_copy(update={"seed": 0}) == twin
-        for row in other.rows
+    oracle = {
+        seed: found["test_ood"]
+        for other in logs.rows.groups
+        if other.card.model_copy(update={"seed": 0}) == twin and other.slug not in failed
+        for seed, found in logs.seeds[other.slug].items()
     }
-    name = board_score(board, card.members)
-    pairs: list[Pair] = [
-        ((row, name), (oracle[row.seed], name)) for row in group.rows if row.seed in oracle
-    ]
-    if not pairs:
+    mine = logs.seeds[group.slug]
+    seeds = tuple(seed for seed in mine if seed in oracle)
+    if not seeds:
         return None, ()
-    seeds = tuple(mine[0].seed for mine, _ in pairs)
-    return between(rows.task, "test_ood", variable, pairs), seeds
+    first = LogScores.mean([mine[seed]["test_ood"] for seed in seeds])
+    return logs.between(first, LogScores.mean([oracle[seed] for seed in seeds])), seeds
 
 
-def _regret(
-    task: Task,
-    mine: dict[Split, Contrast],
-    skills: dict[str, dict[Split, Contrast]],
-    group: Group,
-    best: Group | None,
-) -> Contrast | None:
-    """ln(S / S_best oracle): both against one reference, which drops out. None for oracles."""
+def _regret(logs: BoardLogs, group: Group, best: Group | None) -> Contrast | None:
+    """ln(S / S_best oracle). None for oracles, and where there is none."""
     if best is None or group.card.regime == "oracle":
         return None
-    first, other = mine["test_ood"], skills[best.slug]["test_ood"]
-    ratios = np.subtract(first.log_ratios, other.log_ratios)
-    new_regions = new_regions_interval(ratios, clusters(task, "test_ood"))
-    return Contrast(first.regions, tuple(ratios.tolist()), first.clusters, None, new_regions)
+    return logs.between(logs.groups[group.slug]["test_ood"], logs.groups[best.slug]["test_ood"])

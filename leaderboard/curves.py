@@ -45,6 +45,11 @@ class Curves:
     spectra: dict[Split, PowerRatio]
 
     @property
+    def trust_km(self) -> dict[Split, float]:
+        """The distance down to which the row adds value, by split."""
+        return {split: trusted_down_to(points) for split, points in self.scales.items()}
+
+    @property
     def has_scales(self) -> bool:
         """Whether there is any skill to draw."""
         return any(np.isfinite(p.skill) for points in self.scales.values() for p in points)
@@ -88,6 +93,36 @@ def scale_of_trust(
             ratio = float((mine - known[best]).mean()) if best else np.nan
         points.append(BlockSkill(cells, cells * cell_km, as_skill(ratio), best))
     return tuple(points)
+
+
+def trusted_down_to(points: Sequence[BlockSkill]) -> float:
+    """The distance in km down to which a row adds value: one of the computed block sizes.
+
+    The smallest size with skill > 0 there and at every larger size. Nothing is claimed between
+    sizes, and a good fine scale below a bad coarse one counts for nothing. NaN where there is
+    none: at no scale, or unknown (see `has_trust`). A size that no null has a score at (no region
+    holds such a block) is left out.
+    """
+    if not has_trust(points):
+        return np.nan
+    trusted = np.nan
+    for point in sorted(points, key=lambda point: point.cells, reverse=True):
+        if point.skill <= 0:
+            break
+        if point.null:
+            trusted = point.km
+    return trusted
+
+
+def has_trust(points: Sequence[BlockSkill]) -> bool:
+    """Whether the curve says anything: two sizes at least, and none where only the row has none."""
+    compared = [point for point in points if point.null]
+    return len(compared) > 1 and not any(np.isnan(point.skill) for point in compared)
+
+
+def trust_km(rows: TaskRows, group: Group, variable: str, split: Split) -> float:
+    """`trusted_down_to` of a row's scale of trust for one variable and split."""
+    return trusted_down_to(scale_of_trust(rows, group, variable, split))
 
 
 def _log_scores(group: Group, variable: str, cells: int, regions: Sequence[str]) -> Array:
@@ -137,12 +172,13 @@ def _log_ratio(row: Row, variable: str, region: str, rings: int) -> Array:
 
 
 def scale_frame(curves: Sequence[Curves]) -> pd.DataFrame:
-    """One line a point of the scale-of-trust curves."""
+    """One line a point of the scale-of-trust curves; `trust_km` is one number a curve."""
     return pd.DataFrame(
         [
             {
                 "variable": one.variable, "split": split, "block_cells": point.cells,
                 "block_km": point.km, "skill": point.skill, "best_null": point.null,
+                "trust_km": one.trust_km[split],
             }
             for one in curves
             for split, points in one.scales.items()

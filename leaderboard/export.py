@@ -38,6 +38,7 @@ def _line(board: Board, entry: Entry) -> dict[str, Any]:
         "reference": board.reference,
         "primary": board.primary,
         "rank": math.nan if entry.rank is None else entry.rank,
+        "rank_group": math.nan if entry.rank_group is None else entry.rank_group,
         "row": entry.group.slug,
         "model": card.model,
         "title": card.title,
@@ -55,15 +56,19 @@ def _line(board: Board, entry: Entry) -> dict[str, Any]:
         **_ends("skill_ood_new_regions", skill_interval(ood.new_regions)),
         "seed_sd_ood": entry.seed_spread,
         "beats_best_null": entry.beats_null,
+        "failed_in": " ".join(entry.failed),
         "gap_percent": _percent(entry.gap),
-        **_ends("gap_percent_new_regions", _gap_percent(entry.gap)),
+        **_gap_ends("gap_percent", entry.gap),
         "regret_percent": _percent(entry.regret),
+        **_gap_ends("regret_percent", entry.regret),
         "median_ood": as_skill(ood.median),
         "worst_region_ood": ood.worst[0],
         "worst_ood": as_skill(ood.worst[1]),
         "variance_ratio_id": entry.variance["test_id"],
         "variance_ratio_ood": entry.variance["test_ood"],
         "resolution_km_ood": entry.resolution_km,
+        "trust_km_id": entry.trust_km["test_id"],
+        "trust_km_ood": entry.trust_km["test_ood"],
         "fss": board.fss or "",
         "fss_ood": entry.fss,
         "residual_ulps": entry.residual_ulps,
@@ -76,9 +81,18 @@ def _percent(result: Contrast | None) -> float:
     return math.nan if result is None else 100 * as_gap(result.mean)
 
 
-def _gap_percent(result: Contrast | None) -> Interval | None:
-    interval = None if result is None else gap_interval(result.new_regions)
-    return None if interval is None else (100 * interval[0], 100 * interval[1])
+def _gap_ends(name: str, result: Contrast | None) -> dict[str, float]:
+    """Both claims about a gap or regret, in percent."""
+    claims = {
+        "these_regions": None if result is None else result.these_regions,
+        "new_regions": None if result is None else result.new_regions,
+    }
+    ends: dict[str, float] = {}
+    for claim, interval in claims.items():
+        found = gap_interval(interval)
+        percents = None if found is None else (100 * found[0], 100 * found[1])
+        ends |= _ends(f"{name}_{claim}", percents)
+    return ends
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float]:
@@ -94,12 +108,25 @@ def write_exports(folder: Path, boards: Sequence[Board], data_hash: str) -> None
         {str(key): _json(value) for key, value in line.items()}
         for line in frame.to_dict(orient="records")
     ]
-    text = json.dumps({**facts, "rows": rows}, indent=1, allow_nan=False, ensure_ascii=False)
+    resolvable = [
+        {
+            "variable": board.variable.name, "board": board.board,
+            "these_regions_percent": _resolved(board.resolvable.days),
+            "new_regions_percent": _resolved(board.resolvable.regions),
+        }
+        for board in boards
+    ]  # fmt: skip
+    facts_and_rows = {**facts, "resolvable": resolvable, "rows": rows}
+    text = json.dumps(facts_and_rows, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "table.json").write_text(text + "\n", encoding="utf-8")
     tex = "".join(f"% {key}: {value}\n" for key, value in facts.items())
     tex += "% \\usepackage{booktabs}\n"
     tex += "\n".join(_latex(frame, board) for board in boards)
     (folder / "table.tex").write_text(tex, encoding="utf-8")
+
+
+def _resolved(log_ratio: float | None) -> float | None:
+    return None if log_ratio is None else 100 * as_gap(log_ratio)
 
 
 def write_csv(path: Path, frame: pd.DataFrame, task: Task, data_hash: str) -> None:
@@ -133,10 +160,13 @@ def _latex(frame: pd.DataFrame, board: Board) -> str:
     for name in ("title", "constraint", "regime"):
         shown[name] = [_tex_text(str(value)) for value in shown[name]]
     heads = " & ".join(TEX_COLUMNS.values())
+    claims = (("these regions", board.resolvable.days), ("new regions", board.resolvable.regions))
+    differences = [f"{100 * as_gap(d):.1f} % in {claim}" for claim, d in claims if d is not None]
     lines = [" & ".join(line) + r" \\" for line in shown.itertuples(index=False, name=None)]
     caption = _tex_text(
         f"{board.task.id}, release {RELEASE}: {board.variable.long_name}, {board.metric.title}, "
         f"skill over {board.reference}."
+        + (f" Smallest resolvable difference: {', '.join(differences)}." if differences else "")
     )
     return "\n".join(
         [

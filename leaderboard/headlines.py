@@ -6,7 +6,7 @@ from benchmark.errors import InputError, Problem
 from benchmark.metrics import BOARDS, board_score
 from benchmark.results import SCORES, Headline
 from benchmark.skill import as_skill
-from leaderboard.contrasts import Pair, between
+from leaderboard.contrasts import between, log_scores
 from leaderboard.intervals import skill_interval
 from leaderboard.rows import Row, TaskRows, mismatch, same
 
@@ -25,11 +25,10 @@ def check_headlines(rows: TaskRows) -> None:
 def _differences(rows: TaskRows, row: Row, headline: Headline) -> list[Problem]:
     task, split = rows.task, headline.split
     reference_score, reference = BOARDS[headline.board]
-    pair: Pair = (
-        (row, board_score(headline.board, row.scores.model.members)),
-        (rows.reference(reference), reference_score),
-    )
-    result = between(task, split, headline.variable, [pair])
+    name = board_score(headline.board, row.scores.model.members)
+    found = log_scores(task, split, headline.variable, row, name)
+    against = log_scores(task, split, headline.variable, rows.reference(reference), reference_score)
+    result = between(task, split, row, found, against)
     these, new = skill_interval(result.these_regions), skill_interval(result.new_regions)
     facts: list[tuple[str, float, float | None]] = [
         ("skill", as_skill(result.mean), headline.skill),

@@ -1,9 +1,11 @@
 """What the words of the tables mean, said once; metrics are taken from `benchmark.metrics`."""
 
-from benchmark.inference import FEWEST_BLOCKS, FEWEST_CLUSTERS, LEVEL, RESAMPLES
+from benchmark.inference import FEWEST_BLOCKS, FEWEST_CLUSTERS, LEVEL, POWER, RESAMPLES
 from benchmark.invariants import ULPS
 from benchmark.metrics import METRICS, Metric
 from benchmark.task import Task
+from leaderboard.failed import FAILED
+from leaderboard.ranks import DIVERGED
 
 SHOWN_METRICS = ("rmse", "crps_fair", "crps_ecdf", "variance_ratio", "effective_resolution", "fss",
                  "residual", "residual_ulps", "negatives")  # fmt: skip
@@ -40,8 +42,8 @@ def legend(task: Task) -> list[tuple[str, str]]:
          "distribution (OOD): regions never seen in training. Only the OOD skill ranks."),
         ("These regions", f"{level} interval of the skill when days are resampled (circular blocks "
          f"of {task.block_days} days, {RESAMPLES} resamples, the same for all rows and regions): a "
-         f"claim about exactly these regions. Below {FEWEST_BLOCKS} blocks of days: †. With "
-         "several seeds it spans the intervals of all."),
+         f"claim about exactly these regions. A t interval with the resamples' standard deviation, "
+         f"widened for few blocks; below {FEWEST_BLOCKS} blocks of days there is none: †."),
         ("New regions", f"{level} t interval over the regions' log-ratios, boxes closer than "
          f"{task.cluster_km:g} km counted as one cluster: a claim about regions like these. Below "
          f"{FEWEST_CLUSTERS} clusters: ‡."),
@@ -51,6 +53,13 @@ def legend(task: Task) -> list[tuple[str, str]]:
          "by it: a model that learns nothing has no gap."),
         ("Transfer regret", "The same ratio against the best committed oracle of the table, so "
          "that every row has one."),
+        ("Rank group", f"Rows that cannot be told apart in these regions: group 1 is the {level} "
+         f"model confidence set of the section (all pairs of rows, the same resampled days), group "
+         f"2 that of the rest, and so on. Rows with less than {DIVERGED:g} skill are grouped among "
+         f"themselves. None below {FEWEST_BLOCKS} blocks of days: †."),
+        ("Smallest resolvable difference", f"By which share the scores of two rows must differ "
+         f"for a {level} interval of their ratio to leave out 1 in {100 * POWER:g} % of worlds; "
+         f"the median over the pairs of a section's rows, one number for each claim."),
         ("Seed spread", "Standard deviation of the OOD skill over training seeds. It is no part of "
          "the intervals."),
         ("Median, worst region", "Skill in the median and in the worst OOD region."),
@@ -61,12 +70,17 @@ def legend(task: Task) -> list[tuple[str, str]]:
          "seeds: below 1 is too smooth, above 1 too rough."),
         ("Effective resolution", "The wavelength below which the prediction lacks power, exp of "
          "the mean log over OOD regions and seeds: a smooth model resolves only long waves."),
+        ("Adds value down to", "The smallest blocks, in km, from which on the CRPS of block means "
+         "beats the best null at every larger size too: the scale down to which a row is to be "
+         "trusted at home (ID) and elsewhere (OOD)."),
         ("FSS", "Fractions skill score of the events and window in the heading, mean over OOD "
          "regions and seeds: 1 where events have the right frequency in every window. Missing "
          "where a region has no such event in prediction and truth."),
         ("Conservation", conservation),
         ("Negatives", "For variables that cannot be negative: mean over all test regions and "
          "seeds."),
+        ("Failed", f"A region without a score, or with more than {FAILED:g} times the reference's. "
+         "Nothing of another row depends on it: a failed oracle makes no gap and no regret."),
         ("Regime", "What a model saw of the target regions: zero_shot nothing, target_inputs their "
          "unlabelled coarse fields, few_shot some labelled days, oracle their labelled training "
          "days. Regimes are never ranked together."),

@@ -8,12 +8,14 @@ import numpy as np
 from jinja2 import Environment
 
 from benchmark.domain import scored_names
+from benchmark.metrics import BOARDS
 from benchmark.spectral_metrics import RESOLVED
 from benchmark.task import TEST_SPLITS, Split
 from leaderboard.contrasts import region_names
 from leaderboard.curve_plots import SHOWN_RATIOS, write_scale_of_trust, write_spectra
-from leaderboard.curves import Curves, curves_of, scale_frame, spectra_frame
+from leaderboard.curves import Curves, curves_of, has_trust, scale_frame, spectra_frame
 from leaderboard.export import write_csv
+from leaderboard.failed import failed_in
 from leaderboard.render import show, write_page
 from leaderboard.rows import Group, TaskRows
 from leaderboard.sheets import sheets_of, words_of
@@ -41,18 +43,21 @@ def write_model(
         name = f"{group.slug}-spectrum"
         write_spectra(folder / f"{name}.svg", spectra, salt=f"{task.id} {name}")
         write_csv(folder / f"{name}.csv", spectra_frame(spectra), task, rows.data_hash)
+    failed = _failed(rows, group)
     facts = [
         ("Model", f"{card.model}, revision {card.revision}"),
         ("Reference", card.reference),
         ("Skip", "yes" if card.skip else "no"),
         ("Constraint", card.constraint),
         ("Regime", card.regime),
+        *([("Trained on", ", ".join(card.sources))] if card.sources else []),
         ("Exposure", card.exposure),
         ("Selection", card.selection),
         ("Parameters", f"{card.parameters:,}"),
         ("Members", f"{group.rows[0].scores.members} ({card.members})"),
         ("Seeds", ", ".join(str(row.seed) for row in group.rows)),
         *([("Code", card.code)] if card.code else []),
+        *([("Failed in", failed)] if failed else []),
     ]
     splits = [
         (LABELS[split], [(name, group.rows[0].regions.index(name)) for name in names])
@@ -62,8 +67,20 @@ def write_model(
     write_page(
         made, "model.html.j2", folder / f"{group.slug}.html", root="../", group=group, facts=facts,
         splits=splits, sheets=sheets_of(task, group), resolved=RESOLVED, shown_ratios=SHOWN_RATIOS,
-        scale_alt=scale_alt(scales), spectrum_alt=spectrum_alt(spectra), **shared,
+        scale_alt=scale_alt(scales), spectrum_alt=spectrum_alt(spectra),
+        trust=[(one.title, trust_words(one)) for one in scales], **shared,
     )  # fmt: skip
+
+
+def _failed(rows: TaskRows, group: Group) -> str:
+    """Where a row failed, in words; empty where nowhere."""
+    found: dict[str, list[str]] = {}
+    for board in BOARDS:
+        for variable in rows.task.variable_names:
+            for region in failed_in(rows, group, board, variable):
+                places = found.setdefault(region, [])
+                places += [] if variable in places else [variable]
+    return "; ".join(f"{region} ({', '.join(names)})" for region, names in found.items())
 
 
 def scale_alt(curves: Sequence[Curves]) -> str:
@@ -74,14 +91,35 @@ def scale_alt(curves: Sequence[Curves]) -> str:
             known = [point for point in points if np.isfinite(point.skill)]
             if known:
                 first, last = known[0], known[-1]
-                above = [show(point.km) for point in known if point.skill > 0]
+                above = [_km(point.km) for point in known if point.skill > 0]
                 lines.append(
                     f"{one.title}, {LABELS[split]}: {show(first.skill, 'signed')} at "
-                    f"{show(first.km)} km to {show(last.skill, 'signed')} at {show(last.km)} km, "
+                    f"{_km(first.km)} km to {show(last.skill, 'signed')} at {_km(last.km)} km, "
                     + (f"above 0 at {', '.join(above)} km" if above else "never above 0")
+                    + f", adds value: {_down_to(one, split)}"
                 )
     text = "Skill of the CRPS of block means over the best null, by block size. "
     return text + "; ".join(lines) if lines else ""
+
+
+def trust_words(curves: Curves) -> str:
+    """`adds value: down to 444 km at home (ID), at no scale elsewhere (OOD)`."""
+    return (
+        f"adds value: {_down_to(curves, 'test_id')} at home (ID), "
+        f"{_down_to(curves, 'test_ood')} elsewhere (OOD)"
+    )
+
+
+def _down_to(curves: Curves, split: Split) -> str:
+    if not has_trust(curves.scales[split]):
+        return "unknown"
+    km = curves.trust_km[split]
+    return "at no scale" if np.isnan(km) else f"down to {_km(km)} km"
+
+
+def _km(value: float) -> str:
+    """Three digits, never a power of ten."""
+    return f"{float(f'{value:.3g}'):.12g}"
 
 
 def spectrum_alt(curves: Sequence[Curves]) -> str:

@@ -35,3 +35,19 @@ for seed in ${SEEDS:-0 1 2}; do
     done
   done
 done
+
+# Other source sets, for the transfer matrix: three regions each.
+europe=europe-central,europe-east,europe-west
+america=northamerica-central,northamerica-east,northamerica-west
+asia=caucasus-kazakhstan,china-mongolia-east,japan-okhotsk
+for seed in ${SEEDS:-0 1 2}; do
+  for constraint in none softmax; do
+    for sources in $europe $america $asia; do
+      from="$constraint-zero_shot-from-${sources//,/+}"
+      "$elsewhere" train "$task" srcnn --constraint "$constraint" --skip --sources "$sources" \
+        --seed "$seed" --out "$out/runs/srcnn-skip-$from-$seed"
+      "$elsewhere" predict "$task" "$out/runs/srcnn-skip-$from-$seed" --score-only \
+        --out "$rows/srcnn-skip/$from/seed-$seed"
+    done
+  done
+done

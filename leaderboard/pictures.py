@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmark.model_card import ModelCard
 from benchmark.skill import as_skill
+from benchmark.task import TEST_SPLITS
 from leaderboard.boards import Board, Entry
 
 Array = NDArray[np.float64]
@@ -25,7 +26,8 @@ Array = NDArray[np.float64]
 MAP_COLOURS, ERROR_COLOURS = "viridis", "RdBu_r"
 MISSING_COLOUR = "#9a9a9a"
 WORST_SHOWN = -1.0
-"""Skill at the edge of the scatter (twice the reference's error): worse rows stand on the edge."""
+"""Worse rows (more than twice the reference's error) stand on the edge of a plot: they do not
+stretch its axes, so they move no other row."""
 
 CONSTRAINT_COLOURS = {
     "none": "#d1495b", "soft": "#edae49", "add": "#00798c", "scaled_add": "#30638e",
@@ -83,22 +85,30 @@ def _write_png(path: Path, colours: NDArray[np.uint8]) -> None:
 
 
 def write_scatter(path: Path, board: Board) -> None:
-    """ID skill against OOD skill of every row with both, as SVG without dates or random ids."""
+    """ID skill against OOD skill of every row with both, as SVG without dates or random ids.
+
+    The axes span the rows that are not worse than `WORST_SHOWN`; those stand on the edge. Rows of
+    a source set of their own are left out: the ID regions are not their own.
+    """
     with mpl.rc_context(svg_style(f"{board.task.id} {board.slug}")):
-        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+        figure = Figure(figsize=(7.2, 4.6))
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
+        # Margins by hand: a layout engine makes room for the marks on the edge.
+        figure.subplots_adjust(left=0.12, right=0.69, bottom=0.11, top=0.97)
+        low, high = _span(board)
+        axes.set_xlim(low[0], high[0])
+        axes.set_ylim(low[1], high[1])
         axes.axline((0, 0), slope=1, color="#999999", linewidth=0.9, linestyle=(0, (4, 3)))
         axes.axhline(0, color="#cccccc", linewidth=0.7, zorder=0)
         axes.axvline(0, color="#cccccc", linewidth=0.7, zorder=0)
         for entry in board.entries:
             point = _point(entry)
             if point is not None:
-                axes.plot(*point, **_mark(entry.group.card), clip_on=False)
+                axes.plot(*np.clip(point, low, high), **_mark(entry.group.card), clip_on=False)
         _name_nulls(axes, board)
         axes.set_xlabel("skill in distribution (ID)")
         axes.set_ylabel("skill out of distribution (OOD)")
-        axes.margins(0.08)
         axes.legend(
             handles=_legend(board), loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False
         )
@@ -121,12 +131,21 @@ def save_svg(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _point(entry: Entry) -> tuple[float, float] | None:
-    """(ID, OOD) skill, not below the edge; None where one is missing."""
-    skills = [as_skill(entry.skill[split].mean) for split in ("test_id", "test_ood")]
-    if any(math.isnan(skill) for skill in skills):
+def _point(entry: Entry) -> Array | None:
+    """(ID, OOD) skill; None where one is missing, or the ID regions are not all trained on."""
+    if entry.group.card.sources:
         return None
-    return max(skills[0], WORST_SHOWN), max(skills[1], WORST_SHOWN)
+    skills = [as_skill(entry.skill[split].mean) for split in TEST_SPLITS]
+    return None if any(math.isnan(skill) for skill in skills) else np.array(skills)
+
+
+def _span(board: Board) -> tuple[Array, Array]:
+    """The ends of both axes: all rows within the edge, and 0, with 8 % to spare."""
+    points = [point for entry in board.entries if (point := _point(entry)) is not None]
+    inside = np.array([np.zeros(2), *(p for p in points if (p >= WORST_SHOWN).all())])
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    spare = np.where(high > low, 0.08 * (high - low), 0.05)
+    return low - spare, high + spare
 
 
 def _mark(card: ModelCard) -> dict[str, Any]:
@@ -146,15 +165,17 @@ def _mark(card: ModelCard) -> dict[str, Any]:
 def _name_nulls(axes: Axes, board: Board) -> None:
     """Names beside the nulls, towards the middle; nulls on one point share a label."""
     names: dict[tuple[float, float], list[str]] = {}
+    low, high = _span(board)
+    middle = (low[0] + high[0]) / 2
     for entry in board.entries:
         point = _point(entry)
         if entry.group.card.null and point is not None:
-            names.setdefault(point, []).append(entry.group.card.model)
-    low, high = axes.get_xlim()
-    for point, models in names.items():
-        right = point[0] > (low + high) / 2
+            place = np.clip(point, low, high)
+            names.setdefault((float(place[0]), float(place[1])), []).append(entry.group.card.model)
+    for mark, models in names.items():
+        right = mark[0] > middle
         axes.annotate(
-            ", ".join(models), point, xytext=(-6 if right else 6, -2.5), fontsize=7,
+            ", ".join(models), mark, xytext=(-6 if right else 6, -2.5), fontsize=7,
             textcoords="offset points", ha="right" if right else "left", color="#555555",
         )  # fmt: skip
 

@@ -10,7 +10,6 @@ from benchmark.errors import InputError, Problem
 from benchmark.grid import region_grid
 from benchmark.sample_fields import read_sample
 from benchmark.task import Region
-from leaderboard.boards import SECTIONS, section_of
 from leaderboard.pictures import (
     Array,
     Scale,
@@ -19,6 +18,7 @@ from leaderboard.pictures import (
     write_colour_bar,
     write_map,
 )
+from leaderboard.ranks import SECTIONS, section_of
 from leaderboard.rows import Group, TaskRows
 
 SHOWN = ("null", "zero_shot")

@@ -2,23 +2,32 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from benchmark import RELEASE
-from benchmark.case_table import load_table, table_hash, total
+from benchmark.case_table import geometry, load_table, table_hash, total
 from benchmark.domain import scored_names
 from benchmark.errors import InputError, Problem
 from benchmark.invariants import check_invariants
 from benchmark.metrics import BOARDS
-from benchmark.model_card import ModelCard, read_card
-from benchmark.results import CARD, CASES, SCORES, Scores, find_scores, read_scores
+from benchmark.model_card import ModelCard, check_sources, read_card, source_suffix
+from benchmark.results import (
+    CARD,
+    CASES,
+    SCORES,
+    Scores,
+    check_board_sums,
+    find_scores,
+    known_part,
+    read_scores,
+)
 from benchmark.sample_fields import SAMPLE
 from benchmark.task import Task, load_task
-from leaderboard.numbers import Numbers, numbers_of
+from leaderboard.numbers import Numbers, lacks_of, numbers_of
 
 Report = Callable[[int, int, str], None]
 """report(done, all, what): progress of one phase of a build."""
@@ -29,7 +38,11 @@ SAME = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One scored seed. regions: as in `numbers`; spectra: `power_p`, `power_t` of the period."""
+    """One scored seed. regions: as in `numbers`; spectra: `power_p`, `power_t` of the period.
+
+    place: its folder below that of the results, for commands to copy; lacks: the statistics that
+    its case table lacks, by metric (those metrics are NaN in `numbers`, the spectra too).
+    """
 
     folder: Path
     scores: Scores
@@ -37,6 +50,15 @@ class Row:
     numbers: Numbers
     regions: tuple[str, ...]
     spectra: xr.Dataset
+    place: str = ""
+    lacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def why_missing(self, entry: str, otherwise: str = "not defined here") -> str:
+        """Why an entry has no number here; otherwise: the reason if the sums are there."""
+        lacks = self.lacks.get(entry.partition("[")[0], ())
+        if not lacks:
+            return otherwise
+        return f"not in this row's case table: it lacks {' and '.join(lacks)}"
 
     @property
     def seed(self) -> int:
@@ -60,13 +82,25 @@ class Group:
         """The declaration of the lowest seed; it stands for all."""
         return self.rows[0].scores.model
 
+    def why_missing(self, entry: str, otherwise: str = "not defined here") -> str:
+        """Why an entry has no number, or no mean over seeds."""
+        reasons = (row.why_missing(entry, "") for row in self.rows)
+        return next((reason for reason in reasons if reason), otherwise)
+
+    @property
+    def place(self) -> str:
+        """The folder of its seeds below that of the results, for commands to copy."""
+        first = self.rows[0].place
+        parents = {row.place.rpartition("/")[0] for row in self.rows}
+        return parents.pop() if len(self.rows) > 1 and len(parents) == 1 else first
+
     @property
     def slug(self) -> str:
-        """A name for files: MODEL[-skip]-CONSTRAINT-REGIME[-EXPOSURE]."""
+        """A name for files: MODEL[-skip]-CONSTRAINT-REGIME[-EXPOSURE][-from-SOURCES]."""
         card = self.card
         model = f"{card.model}-skip" if card.skip else card.model
         exposed = "" if card.exposure == "none" else f"-{card.exposure}"
-        return f"{model}-{card.constraint}-{card.regime}{exposed}"
+        return f"{model}-{card.constraint}-{card.regime}{exposed}{source_suffix(card.sources)}"
 
     @property
     def name(self) -> str:
@@ -79,7 +113,8 @@ class Group:
 def _spoken(card: ModelCard) -> str:
     constraint = "" if card.null or card.constraint == "none" else card.constraint
     regime = "" if card.regime == "zero_shot" else card.regime
-    return ", ".join(word for word in (constraint, regime) if word)
+    origin = f"from {' + '.join(card.sources)}" if card.sources else ""
+    return ", ".join(word for word in (constraint, regime, origin) if word)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +140,8 @@ def load_rows(results: Sequence[Path], *, report: Report = lambda *_: None) -> l
 
     Errors: InputError with every problem of every row: an unreadable or altered file, another
     release or task revision than this package computes, a broken invariant, a number in
-    `scores.json` that its case table does not give; and of the rows together: no row, a seed
+    `scores.json` that its case table does not give, a case table without the sums of the scores
+    that boards rank by (any other metric may be missing); and of the rows together: no row, a seed
     twice, cards of one row that differ, two data hashes in one task, a missing reference.
     """
     paths = find_scores(results)
@@ -121,7 +157,8 @@ def load_rows(results: Sequence[Path], *, report: Report = lambda *_: None) -> l
     problems: list[Problem] = []
     for done, path in enumerate(paths, start=1):
         try:
-            rows.append(_read_row(path.parent))
+            root = next(root for root in results if path.is_relative_to(root))
+            rows.append(_read_row(path.parent, path.parent.relative_to(root).as_posix()))
         except InputError as error:
             problems += error.problems
         report(done, len(paths), "rows")
@@ -144,7 +181,7 @@ def _task(task_id: str) -> Task:
     return load_task(task_id.split("@")[0])
 
 
-def _read_row(folder: Path) -> Row:
+def _read_row(folder: Path, place: str) -> Row:
     where = str(folder)
     scores = read_scores(folder / SCORES)
     if scores.release != RELEASE:
@@ -161,12 +198,23 @@ def _read_row(folder: Path) -> Row:
         raise InputError(
             Problem(where, f"task {task.id}", f"task {scores.task}", "Score the model again.")
         )
-    cases, totals = load_table(folder / CASES)
-    regions = tuple(str(name) for name in cases["region"].values)
-    spectra = totals[["power_p", "power_t"]]
-    row = Row(folder, scores, cases, numbers_of(totals), regions, spectra)
+    whole = load_table(folder / CASES)
+    cases, totals = (known_part(part) for part in whole)
+    problems = check_board_sums(folder, cases, totals)
+    if problems:
+        raise InputError(problems)
+    row = Row(
+        folder=folder,
+        scores=scores,
+        cases=cases,
+        numbers=numbers_of(task, totals),
+        regions=tuple(str(name) for name in cases["region"].values),
+        spectra=_spectra(task, totals),
+        place=place,
+        lacks=lacks_of(totals),
+    )
     problems = [
-        *_check_files(task, row, total(cases), totals),
+        *_check_files(task, row, table_hash(*whole), total(cases), totals),
         *_check_invariants(task, row, totals),
     ]
     if not problems:
@@ -176,19 +224,33 @@ def _read_row(folder: Path) -> Row:
     return row
 
 
-def _check_files(task: Task, row: Row, pooled: xr.Dataset, totals: xr.Dataset) -> list[Problem]:
+def _spectra(task: Task, totals: xr.Dataset) -> xr.Dataset:
+    """The mean spectra with their wavenumbers; NaN where the table lacks either."""
+    names = ["power_p", "power_t"]
+    if all(name in totals.data_vars for name in names):
+        return totals[names]
+    k = geometry(task, [str(name) for name in totals["region"].values])["wavenumber"]
+    shape = (totals.sizes["variable"], *np.shape(k[1]))
+    nowhere = (("variable", "region", "ring"), np.full(shape, np.nan))
+    return xr.Dataset(dict.fromkeys(names, nowhere), coords={"wavenumber": k})
+
+
+def _check_files(
+    task: Task, row: Row, found_hash: str, pooled: xr.Dataset, totals: xr.Dataset
+) -> list[Problem]:
     """The three files of a row must speak of the same model, task and table.
 
-    pooled: the cases, added here; totals: as they were written beside the cases.
+    found_hash: of the whole table; pooled: the cases, added here; totals: as they were written
+    beside the cases.
     """
     scores, cases, fix = row.scores, row.cases, "Commit the files of one run, unchanged."
     regions = [region.name for region in task.regions_of("test_id", "test_ood")]
     card = read_card(row.folder / CARD)
-    changed = [k for k, v in card.model_dump().items() if v != getattr(scores.model, k)]
+    changed = [k for k in ModelCard.model_fields if getattr(card, k) != getattr(scores.model, k)]
     facts: list[tuple[str, object, object]] = [
         (f"{CARD}: keys that differ from {SCORES}", [], changed),
         (f"{SCORES}: task of the model", scores.task, scores.model.task),
-        (f"{CASES}: hash", scores.case_table_hash, table_hash(cases, totals)),
+        (f"{CASES}: hash", scores.case_table_hash, found_hash),
         (f"{CASES}: task", scores.task, cases.attrs.get("task")),
         (f"{CASES}: members", scores.members, cases.attrs.get("members")),
         (f"{CASES}: cases", scores.expected_cases, cases.sizes["case"]),
@@ -200,7 +262,11 @@ def _check_files(task: Task, row: Row, pooled: xr.Dataset, totals: xr.Dataset) -
         for what, expected, got in facts
         if expected != got
     ]
-    if not all(_close(pooled[name], _part(totals[name])) for name in pooled.data_vars):
+    problems += check_sources(task, card.sources, where=f"{row.folder}/{CARD}: sources")
+    if not all(
+        name in totals.data_vars and _close(pooled[name], _part(totals[name]))
+        for name in pooled.data_vars
+    ):
         problems.append(
             Problem(f"{row.folder}/{CASES}", "totals that are sums of the cases", "others", fix)
         )
@@ -223,10 +289,14 @@ def _check_invariants(task: Task, row: Row, totals: xr.Dataset) -> list[Problem]
 
 
 def _check_metrics(row: Row) -> list[Problem]:
-    """`scores.json` may lack a newer metric, but what it has must come from the case table."""
+    """`scores.json` against the case table: what both have must agree.
+
+    It may lack a newer metric, and list one that this package no longer knows; a number whose
+    sums the table lacks is no number of that table.
+    """
     problems = []
     for variable, metrics in row.scores.metrics.items():
-        for name in sorted(metrics.keys() & row.numbers[variable].keys()):
+        for name in sorted(metrics.keys() & row.numbers.get(variable, {}).keys()):
             mine = row.numbers[variable][name].tolist()
             for region, value in zip(row.regions, mine, strict=True):
                 written = metrics[name].get(region, {}).get("all")
@@ -251,7 +321,7 @@ def same(computed: float, written: float | None) -> bool:
 
 
 def _group(rows: list[Row]) -> tuple[Group, ...]:
-    groups: dict[tuple[str, int, str, bool, str, str], list[Row]] = {}
+    groups: dict[tuple[str, int, str, bool, str, str, tuple[str, ...]], list[Row]] = {}
     for row in rows:
         groups.setdefault(row.scores.key, []).append(row)
     ordered = sorted(groups.items())

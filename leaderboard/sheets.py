@@ -33,6 +33,8 @@ FAMILIES: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Neighbourhood, spectrum and structure", fields.METRICS),
 )
 PAPERS = "Scores of single papers: each carries its paper's own definition"
+OTHERS = "Other metrics"
+"""Of no family above: a metric that was added is on the page before anybody gives it a place."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ class FamilySheets:
 
 @dataclass(frozen=True)
 class VariableSheets:
-    """All tables of one variable; missing: titles of metrics without a value in any region."""
+    """All tables of one variable; missing: titles of metrics without a value in any region.
+
+    A metric whose sums a seed's case table lacks has a column: its dashes say what is lacking.
+    """
 
     name: str
     long_name: str
@@ -100,8 +105,13 @@ def _whole(task: Task) -> dict[str, Variable]:
 
 def _variable(task: Task, group: Group, name: str) -> VariableSheets:
     long_name, units = words_of(task, name)
-    shown = {entry for row in group.rows for entry, values in row.numbers[name].items()
-             if np.isfinite(values).any()}  # fmt: skip
+    whole = name in _whole(task)
+    shown = {
+        entry
+        for row in group.rows
+        for entry, values in row.numbers[name].items()
+        if np.isfinite(values).any() or (whole and entry.partition("[")[0] in row.lacks)
+    }
     entries: dict[str, list[str]] = {}
     for entry in group.rows[0].numbers[name]:
         entries.setdefault(entry.partition("[")[0], [])
@@ -109,14 +119,17 @@ def _variable(task: Task, group: Group, name: str) -> VariableSheets:
             entries[entry.partition("[")[0]].append(entry)
     ours = [(title, [m for m in found if not paper_score(m)]) for title, found in FAMILIES]
     papers = [metric for metric in METRICS.values() if paper_score(metric)]
-    families = (_family(title, found, entries, units) for title, found in [*ours, (PAPERS, papers)])
+    placed = {metric.name for _, found in FAMILIES for metric in found}
+    others = [m for key, m in METRICS.items() if key not in placed and not paper_score(m)]
+    titled = [*ours, (OTHERS, others), (PAPERS, papers)]
+    families = (_family(title, found, entries, units) for title, found in titled)
     return VariableSheets(
         name=name,
         long_name=long_name,
         units=units,
         families=tuple(family for family in families if family.main or family.parts),
         missing=tuple(METRICS[key].title for key, found in entries.items() if not found)
-        if name in _whole(task)
+        if whole
         else ("all but spectra",),
     )
 

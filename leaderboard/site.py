@@ -11,19 +11,23 @@ from jinja2 import Environment
 from benchmark import RELEASE
 from benchmark.errors import InputError, Problem
 from benchmark.files import new_folder
+from benchmark.inference import LEVEL, POWER
 from benchmark.skill import as_gap, as_skill
 from benchmark.task import Region
-from leaderboard.boards import SECTIONS, Board, make_boards
+from leaderboard.boards import Board, make_boards
 from leaderboard.contrasts import has_blocks
 from leaderboard.export import write_exports
+from leaderboard.failed import FAILED
 from leaderboard.headlines import check_headlines
 from leaderboard.intervals import MARKS
 from leaderboard.legend import DIRECTIONS, legend, shown_metrics
 from leaderboard.models import write_model
 from leaderboard.pictures import WORST_SHOWN, write_scatter
+from leaderboard.ranks import SECTIONS
 from leaderboard.regions import draw_region
 from leaderboard.render import environment, show, write_page
 from leaderboard.rows import Report, TaskRows, load_rows
+from leaderboard.transfer import write_transfer
 
 MARKER = ".elsewhere-site"
 """A file that says a folder is a site of ours, and may be replaced."""
@@ -49,7 +53,8 @@ def build_site(results: Sequence[Path], out: Path, *, report: Report = lambda *_
     made.globals.update(
         release=RELEASE, marks=MARKS, as_skill=as_skill, as_gap=as_gap, plot_alt=plot_alt,
         headings={key: heading for key, heading, _ in SECTIONS}, worst_shown=WORST_SHOWN,
-        directions=DIRECTIONS, metrics=shown_metrics(),
+        directions=DIRECTIONS, metrics=shown_metrics(), level=f"{100 * LEVEL:g} %",
+        power=f"{100 * POWER:g} %", failed_at=FAILED,
     )  # fmt: skip
     with new_folder(out) as folder:
         (folder / MARKER).write_text(MARKER_TEXT, encoding="utf-8")
@@ -99,9 +104,11 @@ def _build_task(made: Environment, rows: TaskRows, folder: Path, report: Report)
     write_page(
         made, "index.html.j2", folder / "index.html", root="", legend=legend(task),
         id_regions=task.regions_of("test_id"), ood_regions=task.regions_of("test_ood"),
-        cases=first.scores.expected_cases, blocks=has_blocks(task, first), **shared,
+        cases=first.scores.expected_cases, blocks=has_blocks(task, first),
+        transfer=not all(group.card.null for group in rows.groups), **shared,
     )  # fmt: skip
     write_exports(folder, boards, rows.data_hash)
+    write_transfer(made, rows, folder, shared)
     _write_regions(made, rows, folder, shared, report)
     for done, group in enumerate(rows.groups, start=1):
         write_model(made, rows, group, folder, shared)

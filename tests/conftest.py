@@ -22,8 +22,26 @@ from benchmark.prediction_store import write_predictions
 from benchmark.task import Task, load_task
 from data_recipes.build import build
 
+REPORTS = pytest.StashKey[list[str]]()
 Command = Callable[..., CompletedProcess[str]]
 """elsewhere("validate", "era5-sample", folder, ...): its exit code, stdout and stderr."""
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Keeps a line for the end of the tests' output: what a simulation found."""
+    return pytestconfig.stash.setdefault(REPORTS, []).append
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """The lines that tests kept, also where all pass."""
+    lines = config.stash.get(REPORTS, [])
+    if lines:
+        terminalreporter.section("simulations")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

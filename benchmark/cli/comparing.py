@@ -5,18 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from benchmark.cli.explaining import explain
 from benchmark.cli.output import JsonOption, percent, print_json, progress
 from benchmark.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from benchmark.explain import Explanation
-    from benchmark.results import Scores
-
-
-MOST_SHOWN = 20
-"""Numbers of one statistic that are listed; spectra and bins have more."""
+    from benchmark.compare import Difference
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,21 +49,37 @@ def compare(
                 {
                     "board": d.board, "variable": d.variable, "split": d.split,
                     "metric": d.metric, "change": d.change, "interval": d.interval,
-                    "worse": d in worse,
+                    "these_regions": d.these_regions, "new_regions": d.new_regions,
+                    "resolvable": d.resolvable, "worse": d in worse,
                 }
                 for d in differences
             ]
         )  # fmt: skip
     else:
-        table = Table("board", "variable", "split", "metric", "change", "95 % interval", "")
-        for d in differences:
-            span = "-" if d.interval is None else " to ".join(percent(v) for v in d.interval)
-            mark = "worse" if d in worse else ""
-            table.add_row(d.board, d.variable, d.split, d.metric, percent(d.change), span, mark)
-        Console().print(table)
+        for board in dict.fromkeys(d.board for d in differences):
+            Console().print(_differences([d for d in differences if d.board == board], worse))
         print("change: of the score, mean over regions of the log-ratio; lower scores are better")
+        print("95 % intervals: these regions, when days are resampled; regions like these")
+        print("resolvable: the smallest change that they find in four worlds of five")
     if fail_on and worse:
         raise typer.Exit(1)
+
+
+def _differences(rows: list["Difference"], worse: list["Difference"]) -> Table:
+    """One board; narrow enough for a terminal of 80 columns."""
+    table = Table(
+        Column("variable", no_wrap=True), "split", "change", "these regions", "new regions",
+        "resolvable", "", title=f"{rows[0].board} board: {rows[0].metric}", title_justify="left",
+    )  # fmt: skip
+    for d in rows:
+        spans = (
+            "-" if claim is None else " to ".join(percent(v) for v in claim)
+            for claim in (d.these_regions, d.new_regions)
+        )
+        least = "-" if d.resolvable is None else percent(d.resolvable)
+        mark = "worse" if d in worse else ""
+        table.add_row(d.variable, d.split, percent(d.change), *spans, least, mark)
+    return table
 
 
 def site(
@@ -83,77 +95,3 @@ def site(
     with progress("site") as advance:
         index = build_site(results, out, report=advance)
     print(index)
-
-
-def explain(
-    scores: Annotated[Path, typer.Argument(help="A score folder, or a row of the leaderboard.")],
-    metric: Annotated[str, typer.Argument(help="A metric, such as rmse.")],
-    region: Annotated[str, typer.Argument(help="A region, such as andes-south.")],
-    variable: Annotated[
-        str | None, typer.Option(help="The task's primary variable by default.")
-    ] = None,
-    stratum: Annotated[
-        str, typer.Option(help="all, land, sea, mountain, intensity-2, ...")
-    ] = "all",
-    as_json: JsonOption = False,
-) -> None:
-    """Which sums, weights, cases and hashes made a number.
-
-    Example: `elsewhere explain scores/mine rmse andes-south --variable t2m`
-    """
-    from benchmark.explain import explain as explanation_of
-
-    found = explanation_of(scores, metric, region, variable=variable, stratum=stratum)
-    if as_json:
-        print_json(
-            {
-                "metric": found.metric.name,
-                "formula": found.metric.formula,
-                "reference": found.metric.reference,
-                "variable": found.variable,
-                "region": found.region,
-                "stratum": found.stratum,
-                "value": found.value,
-                "unit": found.unit,
-                "totals": found.totals,
-                "meaning": found.meaning,
-                "by_case": found.by_case,
-                **_provenance(found.scores),
-            }
-        )
-        return
-    _print_explanation(found, Console())
-
-
-def _provenance(scores: "Scores") -> dict[str, str]:
-    return {
-        "release": scores.release,
-        "task": scores.task,
-        "data_hash": scores.data_hash,
-        "prediction_hash": scores.prediction_hash,
-        "case_table_hash": scores.case_table_hash,
-        "commit": scores.commit,
-    }
-
-
-def _print_explanation(found: "Explanation", console: Console) -> None:
-    value = "missing" if found.value is None else f"{found.value:.10g} {found.unit}"
-    place = f"{found.variable}, {found.region}, stratum {found.stratum}"
-    console.print(f"[bold]{found.metric.title} = {value}[/]  ({place})")
-    console.print(f"{found.metric.formula}   {found.metric.reference}", highlight=False)
-    console.print("<f>: sum over cells and cases of weight times f, over the summed weight")
-    table = Table("", *found.totals)
-    table.add_row("meaning", *(found.meaning.get(name, "weight, m2") for name in found.totals))
-    for case, sums in found.by_case.items():
-        table.add_row(case, *(_digits(sums[name]) for name in found.totals))
-    table.add_row("all cases", *(_digits(total) for total in found.totals.values()), style="bold")
-    console.print(table)
-    for name, entry in _provenance(found.scores).items():
-        console.print(f"{name:16} {entry}", highlight=False, soft_wrap=True)
-
-
-def _digits(value: float | list[float]) -> str:
-    values = value if isinstance(value, list) else [value]
-    if len(values) > MOST_SHOWN:
-        return f"{len(values)} numbers, sum {sum(values):.10g} (all of them: --json)"
-    return "\n".join(f"{number:.10g}" for number in values)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmark import RELEASE
 from benchmark.geometry import cluster_labels
-from benchmark.inference import block_counts
+from benchmark.inference import day_draws
 from benchmark.skill import Contrast, as_gap, as_skill, contrast, region_scores
 from benchmark.task import Task
 
@@ -165,19 +165,21 @@ def test_these_regions_interval_from_drawn_days(task: Task, make_cases: MakeCase
     daily = task.model_copy(update={"case": "day"})
     mine, other = daily_world(daily, make_cases, days)
     found = contrast(daily, "test_ood", "t2m", (mine, RMSE), (other, RMSE))
-    stamps = mine["case"].values.astype("datetime64[D]")
-    counts = block_counts(stamps, block_days=15, seed=f"{task.id} {RELEASE}")
-    assert counts is not None
+    draws = day_draws(days, block_days=15, seed=f"{task.id} {RELEASE}")
+    assert draws is not None
     squares = [
         table["squared_error"].sel(variable="t2m", stratum="all", region=names(task)).values
         for table in (mine, other)
     ]
     means = []
-    for row in counts:
+    for row in draws.counts:
         drawn = np.repeat(np.arange(days), row.astype(int))
         first, second = (np.sqrt(values[:, drawn].mean(axis=1)) for values in squares)
         means.append(np.log(first / second).mean())
-    low, high = np.quantile(means, [0.025, 0.975])
+    blocks = days / 15
+    error = np.std(means, ddof=1) * np.sqrt(blocks / (blocks - 1))
+    half = stats.t.ppf(0.975, blocks - 1) * error
+    low, high = found.mean - half, found.mean + half
     assert found.these_regions == pytest.approx((low, high), rel=1e-9)
     assert low < found.mean < high
     assert high - low > 0.02

@@ -78,6 +78,9 @@ def test_the_change_is_the_mean_log_ratio(
     assert row["metric"] == "rmse"
     assert row["change"] == pytest.approx(change, rel=1e-12)
     assert row["interval"][0] < change < row["interval"][1]
+    assert row["these_regions"] is None, "fewer than ten blocks of days"
+    assert row["interval"] == row["new_regions"]
+    assert row["resolvable"] > 0
 
 
 def test_a_tolerance_lets_small_changes_pass(

@@ -186,7 +186,7 @@ def _wave(task: Task, home: float, away: float) -> Callable[[str], float]:
 
     def factor(name: str) -> float:
         base = home if task.region(name).role == "train" else away
-        return base * (1 + 0.01 * (sum(name.encode()) % 7))
+        return base * (1 + 0.01 * (sum(name.encode()) % 97) / 10)
 
     return factor  # fmt: skip
 

@@ -25,7 +25,7 @@ def pages(site: Path) -> list[Path]:
 def test_every_link_resolves_and_nothing_is_loaded_from_outside(site: Path, parse: Parse) -> None:
     trees = {page: parse(page).all() for page in pages(site)}
     ids = {page: {n.attrs["id"] for n in tree if "id" in n.attrs} for page, tree in trees.items()}
-    assert len(ids) == 1 + 21 + 7
+    assert len(ids) == 2 + 21 + 7
     for page, tree in trees.items():
         for node in tree:
             for name in ("src", "href"):
