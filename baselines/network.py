@@ -68,7 +68,7 @@ def open_network(folder: Path, task: Task, *, post_hoc: bool = False) -> Network
     """
     record, model = load_run(folder, task)
     constraint = record.request.constraint
-    if post_hoc and constraint not in ("none", "post_hoc"):
+    if post_hoc and constraint not in ("none", "soft", "post_hoc"):
         raise InputError(
             Problem(
                 str(folder), "a run without a layer to project post hoc", f"one with {constraint}",

@@ -137,7 +137,7 @@ def test_hard_layers_hold_in_every_block_variable_and_region(
 @pytest.mark.parametrize(
     ("constraint", "post_hoc", "bound"),
     [("add", False, True), ("softmax", False, True), ("post_hoc", False, True),
-     ("none", True, True), ("none", False, False)],
+     ("none", True, True), ("none", False, False), ("soft", True, True), ("soft", False, False)],
 )  # fmt: skip
 def test_a_trained_run_conserves_as_its_card_says(
     store: PairStore, task: Task, trained: Callable[..., Path], residual_ulps: Ulps,
