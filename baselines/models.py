@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import nn
 
-from baselines import srcnn
+from baselines import dfno, edsr, espcn, reslim, resnet, srcnn, unet
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen, nearest, read_table, validate
 
@@ -27,6 +27,12 @@ class Family:
 
 MODELS: dict[str, Family] = {
     "srcnn": Family("SR-CNN", srcnn.REFERENCE, srcnn.SRCNNConfig, srcnn.SRCNN),
+    "espcn": Family("ESPCN", espcn.REFERENCE, espcn.ESPCNConfig, espcn.ESPCN),
+    "edsr": Family("EDSR", edsr.REFERENCE, edsr.EDSRConfig, edsr.EDSR),
+    "unet": Family("residual U-Net", unet.REFERENCE, unet.UNetConfig, unet.UNet),
+    "resnet": Family("ResNet", resnet.REFERENCE, resnet.ResNetConfig, resnet.ResNet),
+    "dfno": Family("DFNO", dfno.REFERENCE, dfno.DFNOConfig, dfno.DFNO),
+    "reslim": Family("Reslim", reslim.REFERENCE, reslim.ReslimConfig, reslim.Reslim),
 }
 
 

@@ -10,7 +10,14 @@ from benchmark.case_table import load_table, table_hash
 from benchmark.evaluate import headlines
 from benchmark.invariants import ULPS, check_invariants
 from benchmark.model_card import HARD_CONSTRAINTS
-from benchmark.results import CASES, Scores, find_scores, read_scores, row_folder
+from benchmark.results import (
+    CASES,
+    Scores,
+    check_board_sums,
+    find_scores,
+    read_scores,
+    row_folder,
+)
 from benchmark.skill import region_scores
 from benchmark.task import Task
 
@@ -78,6 +85,18 @@ def test_every_variant_is_there_in_three_seeds() -> None:
     assert projected.is_dir()
 
 
+def test_every_source_set_is_there_in_three_seeds(rows: list[tuple[Path, Scores]]) -> None:
+    """Three sets of three training regions, with and without a layer: the transfer matrix."""
+    found = [
+        (s.model.sources, s.model.constraint, s.model.seed) for _, s in rows if s.model.sources
+    ]
+    sets = {sources for sources, _, _ in found}
+    assert len(sets) == 3
+    assert len(set().union(*sets)) == sum(len(sources) for sources in sets) == 9
+    expected = [(s, c, seed) for s in sets for c in ("none", "softmax") for seed in SEEDS]
+    assert sorted(found) == sorted(expected)
+
+
 def test_rows_lie_where_they_say_and_keep_the_invariants(
     rows: list[tuple[Path, Scores]], task: Task
 ) -> None:
@@ -87,14 +106,15 @@ def test_rows_lie_where_they_say_and_keep_the_invariants(
         assert folder == row_folder(RESULTS, scores)
         assert table_hash(cases, totals) == scores.case_table_hash
         assert check_invariants(task, scores.model, cases, totals) == []
+        assert check_board_sums(folder, cases, totals) == []
         assert (folder / CASES).stat().st_size < 3e6
         assert scores.scored_cases == scores.expected_cases == cases.sizes["case"]
 
 
 def test_rows_share_data_and_code(rows: list[tuple[Path, Scores]]) -> None:
-    """One data hash, one release, one clean commit."""
+    """One data hash, one release, clean commits: rows come as they come, and are not run again."""
     assert len({scores.data_hash for _, scores in rows}) == 1
-    assert len({scores.commit for _, scores in rows}) == 1
+    assert {scores.release for _, scores in rows} == {RELEASE}
     assert not any("dirty" in scores.commit or scores.commit == "unknown" for _, scores in rows)
 
 

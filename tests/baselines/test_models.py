@@ -30,8 +30,10 @@ def test_every_network_has_a_config_of_its_own() -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packaged_configs_load_and_build(name: str) -> None:
     """Every file in baselines/configs is valid for the network that it is for."""
-    config = load_config("srcnn", file=packaged(name))
-    network = build_network("srcnn", config, channels=3, factor=4)
+    model = name.removesuffix(".toml")
+    model = model if model in MODELS else "srcnn"
+    config = load_config(model, file=packaged(name))
+    network = build_network(model, config, channels=3, factor=4)
     assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3, 32, 32)
     assert config.training.steps % config.training.validate_every == 0
 
