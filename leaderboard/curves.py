@@ -127,14 +127,19 @@ def trust_km(rows: TaskRows, group: Group, variable: str, split: Split) -> float
 
 def _log_scores(group: Group, variable: str, cells: int, regions: Sequence[str]) -> Array:
     """(region,) mean over seeds of ln S."""
-    name = board_score("probabilistic", group.card.members)
-    if cells > 1:
-        name = f"block_crps[{cells} cells]"
+    name = _score_name(group, cells)
     if group.card.members == "stratified" or name not in group.rows[0].numbers[variable]:
         return np.full(len(regions), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = [np.log(score(row, name, variable, regions)) for row in group.rows]
     return np.asarray(np.mean(logs, axis=0))
+
+
+def _score_name(group: Group, cells: int) -> str:
+    """The CRPS of means over so many cells a side."""
+    if cells == 1:
+        return board_score("probabilistic", group.card.members)
+    return f"block_crps[{cells} cells]"
 
 
 def power_ratio(task: Task, group: Group, variable: str, split: Split) -> PowerRatio:
@@ -171,14 +176,28 @@ def _log_ratio(row: Row, variable: str, region: str, rings: int) -> Array:
     return np.asarray(np.log(np.divide(p, t, where=known, out=np.full(rings, np.nan))))
 
 
-def scale_frame(curves: Sequence[Curves]) -> pd.DataFrame:
-    """One line a point of the scale-of-trust curves; `trust_km` is one number a curve."""
+def scale_frame(rows: TaskRows, group: Group, curves: Sequence[Curves]) -> pd.DataFrame:
+    """One line a point of the scale-of-trust curves; `trust_km` is one number a curve.
+
+    explain: the command that takes a point back to its sums, in the folder with the results.
+    """
+    places = {null.slug: null.place for null in rows.nulls}
+
+    def command(one: Curves, split: Split, point: BlockSkill) -> str:
+        if not point.null:
+            return ""
+        score = _score_name(group, point.cells)
+        return (
+            f"elsewhere explain {group.place} '{score}' {split} --variable {one.variable} "
+            f"--against {places[point.null]}"
+        )
+
     return pd.DataFrame(
         [
             {
                 "variable": one.variable, "split": split, "block_cells": point.cells,
                 "block_km": point.km, "skill": point.skill, "best_null": point.null,
-                "trust_km": one.trust_km[split],
+                "trust_km": one.trust_km[split], "explain": command(one, split, point),
             }
             for one in curves
             for split, points in one.scales.items()

@@ -38,7 +38,7 @@ def write_model(
     if scales:
         name = f"{group.slug}-scale-of-trust"
         write_scale_of_trust(folder / f"{name}.svg", scales, salt=f"{task.id} {name}")
-        write_csv(folder / f"{name}.csv", scale_frame(scales), task, rows.data_hash)
+        write_csv(folder / f"{name}.csv", scale_frame(rows, group, scales), task, rows.data_hash)
     if spectra:
         name = f"{group.slug}-spectrum"
         write_spectra(folder / f"{name}.svg", spectra, salt=f"{task.id} {name}")

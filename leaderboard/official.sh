@@ -36,6 +36,20 @@ for seed in ${SEEDS:-0 1 2}; do
   done
 done
 
+# Another backbone, with a skip: the same contrast of constraints.
+for seed in ${SEEDS:-0 1 2}; do
+  for constraint in none add softmax; do
+    run="$out/runs/edsr-skip-$constraint-zero_shot-$seed"
+    "$elsewhere" train "$task" edsr --constraint "$constraint" --skip --seed "$seed" --out "$run"
+    "$elsewhere" predict "$task" "$run" --score-only \
+      --out "$rows/edsr-skip/$constraint-zero_shot/seed-$seed"
+    if [ "$constraint" = none ]; then
+      "$elsewhere" predict "$task" "$run" --post-hoc --score-only \
+        --out "$rows/edsr-skip/post_hoc-zero_shot/seed-$seed"
+    fi
+  done
+done
+
 # Other source sets, for the transfer matrix: three regions each.
 europe=europe-central,europe-east,europe-west
 america=northamerica-central,northamerica-east,northamerica-west

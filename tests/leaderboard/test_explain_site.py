@@ -1,5 +1,7 @@
 """Random numbers of the site, made again by hand from the sums that `explain` returns."""
 
+import csv
+import json
 import math
 import re
 import shlex
@@ -435,3 +437,20 @@ def test_the_commands_that_the_site_prints_work(
         assert program == "elsewhere"
         assert (done.returncode, done.stderr) == (0, ""), command
         assert " = missing" not in done.stdout
+
+
+def test_points_of_the_scale_of_trust(
+    site: Path,
+    committed: Path,
+    elsewhere: Callable[..., CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each point of the CSV has a command; three of them give the skill that stands beside it."""
+    monkeypatch.chdir(committed)
+    text = (site / "models" / "srcnn-none-zero_shot-scale-of-trust.csv").read_text()
+    lines = list(csv.DictReader(line for line in text.splitlines() if line[0] != "#"))
+    for line in np.random.default_rng(12).choice(lines, 3, replace=False):
+        program, *words = shlex.split(line["explain"])
+        done = elsewhere(*words, "--json")
+        assert (program, done.returncode, done.stderr) == ("elsewhere", 0, "")
+        assert json.loads(done.stdout)["skill"] == pytest.approx(float(line["skill"]), rel=1e-9)
