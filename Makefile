@@ -11,8 +11,10 @@ SITE ?= $(OUT)/site
 demo: $(INSTALLED)
 	$(BIN)/elsewhere demo --out $(OUT)/demo
 
+# Two processes, a file each; then what measures time and memory, alone.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/bench
+	$(BIN)/python -m pytest tests/bench
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -22,22 +23,29 @@ from benchmark.prediction_store import write_predictions
 from benchmark.task import Task, load_task
 from data_recipes.build import build
 
-REPORTS = pytest.StashKey[list[str]]()
 Command = Callable[..., CompletedProcess[str]]
 """elsewhere("validate", "era5-sample", folder, ...): its exit code, stdout and stderr."""
 
 
-@pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
+SIMULATION = "simulation"
+
+
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Keeps a line for the end of the tests' output: what a simulation found."""
-    return pytestconfig.stash.setdefault(REPORTS, []).append
+    return partial(record_property, SIMULATION)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """The lines that tests kept, also where all pass."""
-    lines = config.stash.get(REPORTS, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The lines that tests kept, in whichever process, also where all pass."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    lines = sorted(
+        str(line)
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, line in report.user_properties
+        if name == SIMULATION
+    )
     if lines:
         terminalreporter.section("simulations")
         for line in lines:
