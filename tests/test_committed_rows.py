@@ -200,10 +200,11 @@ def test_the_table_of_the_readme(task: Task) -> None:
     text = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
     section = text.split("## What the committed rows say")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    assert len(lines) == 10
+    assert len(lines) == 14
     splits = ("test_id", "test_ood")
     reference = [np.log(mean_rmse(null("bilinear"), task, split)) for split in splits]
     nulls = {"bicubic": "bicubic", "bilinear + projection": "bilinear-projected"}
+    networks = {"SR-CNN": "srcnn", "EDSR": "edsr"}
     for line in lines:
         model, skip, constraint, *printed = (cell.strip() for cell in line.strip("|").split("|"))
 
@@ -213,13 +214,37 @@ def test_the_table_of_the_readme(task: Task) -> None:
             if model in nulls:
                 return float(np.log(mean_rmse(null(nulls[model], layer), task, split)))
             folders = [
-                row("srcnn", constraint=layer, skip=skip == "yes", regime=regime, seed=seed)
+                row(networks[model], constraint=layer, skip=skip == "yes", regime=regime, seed=seed)
                 for seed in SEEDS
             ]
             return float(np.mean([np.log(mean_rmse(folder, task, split)) for folder in folders]))
 
         for cell, split, base in zip(printed, splits, reference, strict=False):
             assert cell == f"{100 * (1 - np.exp(log_rmse('zero_shot', split) - base)):+.1f} %"
-        if model not in nulls:
+        if model == "SR-CNN":
             ratio = log_rmse("zero_shot", "test_ood") - log_rmse("oracle", "test_ood")
             assert printed[2] == f"{100 * (np.exp(ratio) - 1):+.1f} %"
+        else:
+            assert printed[2] == "", "no oracle"
+
+
+def test_the_source_sets_of_the_readme(rows: list[tuple[Path, Scores]], task: Task) -> None:
+    """OOD skills of t2m by source set, and of all nine regions, from the case tables."""
+    text = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Where it learned")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) == 4
+    reference = np.log(mean_rmse(null("bilinear"), task, "test_ood"))
+    for line in lines:
+        name, *printed = (cell.strip() for cell in line.strip("|").split("|"))
+        for cell, constraint in zip(printed, ("none", "softmax"), strict=True):
+            folders = [
+                folder
+                for folder, scores in rows
+                if (scores.model.model, scores.model.skip) == ("srcnn", True)
+                and (scores.model.constraint, scores.model.regime) == (constraint, "zero_shot")
+                and ", ".join(scores.model.sources or ("all nine",)) == name
+            ]
+            assert len(folders) == len(SEEDS)
+            logs = [np.log(mean_rmse(folder, task, "test_ood")) for folder in folders]
+            assert cell == f"{100 * (1 - np.exp(np.mean(logs) - reference)):+.1f} %"
