@@ -37,6 +37,8 @@ def _line(board: Board, entry: Entry) -> dict[str, Any]:
         "metric": board.metric.name,
         "reference": board.reference,
         "primary": board.primary,
+        "resolvable_percent_these_regions": _resolved(board.resolvable.days),
+        "resolvable_percent_new_regions": _resolved(board.resolvable.regions),
         "rank": math.nan if entry.rank is None else entry.rank,
         "rank_group": math.nan if entry.rank_group is None else entry.rank_group,
         "row": entry.group.slug,
@@ -108,16 +110,7 @@ def write_exports(folder: Path, boards: Sequence[Board], data_hash: str) -> None
         {str(key): _json(value) for key, value in line.items()}
         for line in frame.to_dict(orient="records")
     ]
-    resolvable = [
-        {
-            "variable": board.variable.name, "board": board.board,
-            "these_regions_percent": _resolved(board.resolvable.days),
-            "new_regions_percent": _resolved(board.resolvable.regions),
-        }
-        for board in boards
-    ]  # fmt: skip
-    facts_and_rows = {**facts, "resolvable": resolvable, "rows": rows}
-    text = json.dumps(facts_and_rows, indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps({**facts, "rows": rows}, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "table.json").write_text(text + "\n", encoding="utf-8")
     tex = "".join(f"% {key}: {value}\n" for key, value in facts.items())
     tex += "% \\usepackage{booktabs}\n"
@@ -125,8 +118,8 @@ def write_exports(folder: Path, boards: Sequence[Board], data_hash: str) -> None
     (folder / "table.tex").write_text(tex, encoding="utf-8")
 
 
-def _resolved(log_ratio: float | None) -> float | None:
-    return None if log_ratio is None else 100 * as_gap(log_ratio)
+def _resolved(log_ratio: float | None) -> float:
+    return math.nan if log_ratio is None else 100 * as_gap(log_ratio)
 
 
 def write_csv(path: Path, frame: pd.DataFrame, task: Task, data_hash: str) -> None:

@@ -22,6 +22,7 @@ from benchmark.pair_store import PairStore
 from benchmark.scoring import score_cases
 from benchmark.sources import StreamedPredictions
 from benchmark.statistics import STATISTICS
+from leaderboard import export
 from leaderboard.boards import Board, make_boards
 from leaderboard.rows import load_rows
 from leaderboard.site import build_site
@@ -206,6 +207,9 @@ def test_resolvable_difference(whole: Board, page: Any) -> None:
     shift = found.resolvable.days / errors
     assert stats.nct.sf(critical, DAYS / 15 - 1, shift) == pytest.approx(0.8, abs=0.01)
     assert found.resolvable.regions is not None
+    lines = export.table([whole])
+    percents = lines["resolvable_percent_these_regions"].unique().tolist()
+    assert percents == [pytest.approx(100 * np.expm1(found.resolvable.days))]
     notes = page.all("p", class_="resolvable")
     assert len(notes) == 6, "every table has its own"
     shown = notes[0].one("span", data_claim="these regions").attrs["data-value"]
