@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.errors import InputError, Problem
+from benchmark.errors import InputError
 from benchmark.metrics import BOARDS, board_score
-from benchmark.results import SCORES, Scores, check_board_sums, read_row
+from benchmark.results import SCORES, check_board_sums, check_same_ground, read_row
 from benchmark.skill import Contrast, as_gap, contrast
 from benchmark.task import TEST_SPLITS, Split, load_task
 
@@ -73,7 +73,7 @@ def compare(old: Path, new: Path) -> list[Difference]:
     ]
     if problems:
         raise InputError(problems)
-    _same_ground(old_scores, new_scores, new)
+    check_same_ground(old_scores, new_scores, new, against="as in the old scores")
     task = load_task(new_scores.task.partition("@")[0])
     differences = []
     for board in BOARDS:
@@ -90,16 +90,3 @@ def compare(old: Path, new: Path) -> list[Difference]:
 
 def _folder(path: Path) -> Path:
     return path.parent if path.name == SCORES else path
-
-
-def _same_ground(old: Scores, new: Scores, where: Path) -> None:
-    problems = [
-        Problem(
-            f"{where}: {name}", f"{getattr(old, name)}, as in the old scores",
-            str(getattr(new, name)), "Score both models with one release on one pair store.",
-        )
-        for name in ("release", "task", "data_hash")
-        if getattr(old, name) != getattr(new, name)
-    ]  # fmt: skip
-    if problems:
-        raise InputError(problems)

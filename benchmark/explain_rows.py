@@ -11,7 +11,7 @@ import xarray as xr
 
 from benchmark.errors import InputError, Problem
 from benchmark.model_card import ModelCard
-from benchmark.results import SCORES, Scores, read_row, read_scores
+from benchmark.results import SCORES, Scores, check_same_ground, read_row, read_scores
 from benchmark.task import Task, load_task
 from benchmark.toml_model import nearest
 
@@ -145,7 +145,8 @@ def find_beside(row: ScoredRow, name: str) -> ScoredRow:
             raise InputError(Problem(f"row {name!r}", "one other row", got, fix))
         path = known[variants[0]]
     other = find_row(path)
-    _check_ground(row, other)
+    mine, theirs = row.seeds[0].scores, other.seeds[0].scores
+    check_same_ground(mine, theirs, other.folder, against=f"as of {row.folder}")
     return other
 
 
@@ -171,17 +172,3 @@ def _oracle_cards(row: ScoredRow) -> dict[str, ModelCard]:
         for key, folder in beside(row).items()
         if folder.name.split("-")[1:2] == ["oracle"]
     }
-
-
-def _check_ground(row: ScoredRow, other: ScoredRow) -> None:
-    mine, theirs = row.seeds[0].scores, other.seeds[0].scores
-    problems = [
-        Problem(
-            f"{other.folder}: {name}", f"{getattr(mine, name)}, as of {row.folder}",
-            str(getattr(theirs, name)), "Score both models with one release on one pair store.",
-        )
-        for name in ("release", "task", "data_hash")
-        if getattr(mine, name) != getattr(theirs, name)
-    ]  # fmt: skip
-    if problems:
-        raise InputError(problems)

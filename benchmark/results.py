@@ -187,6 +187,20 @@ def check_board_sums(where: Path, cases: xr.Dataset, totals: xr.Dataset) -> list
     ]  # fmt: skip
 
 
+def check_same_ground(mine: Scores, other: Scores, where: Path, *, against: str) -> None:
+    """InputError where two rows are not of one release, task and data; `where` holds `other`."""
+    problems = [
+        Problem(
+            f"{where}: {name}", f"{getattr(mine, name)}, {against}", str(getattr(other, name)),
+            "Score both models with one release on one pair store.",
+        )
+        for name in ("release", "task", "data_hash")
+        if getattr(mine, name) != getattr(other, name)
+    ]  # fmt: skip
+    if problems:
+        raise InputError(problems)
+
+
 def find_scores(roots: Sequence[Path]) -> list[Path]:
     """Every scores.json below the given folders, sorted; InputError when a folder is absent."""
     missing = [root for root in roots if not root.is_dir()]
