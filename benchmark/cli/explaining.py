@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmark.cli.output import JsonOption, percent, print_json
 
@@ -209,7 +210,7 @@ def _show_mean(found: "Mean", console: Console) -> None:
     place = f"{found.variable}, {found.place}, stratum {found.stratum}"
     _title(console, f"{found.title}{_own_place(found.entry)} = {value}", place)
     console.print(found.formula, highlight=False)
-    table = Table("region", *(f"seed {number}" for number in found.seeds))
+    table = _by_region(*(f"seed {number}" for number in found.seeds))
     for region in found.regions:
         table.add_row(region, *(_number(one[region].value) for one in found.seeds.values()))
     console.print(table)
@@ -233,9 +234,10 @@ def _show_ratio(found: "Ratio", console: Console) -> None:
     )
     for label, side in (("S", found.mine), ("S_other", found.other)):
         console.print(f"{label:8} {side.metric} of {side.row}", highlight=False, markup=False)
-    table = Table(
-        "region", *(f"S, seed {n}" for n in found.mine.seeds),
-        *(f"S_other, seed {n}" for n in found.other.seeds), "ln(S / S_other)", found.shown,
+    table = _by_region(
+        *(f"S, seed {number}" for number in found.mine.seeds),
+        *(f"other, seed {number}" for number in found.other.seeds), "ln ratio",
+        f"{found.shown}, %",
     )  # fmt: skip
     for region, log in zip(contrast.regions, contrast.log_ratios, strict=True):
         scores = [
@@ -243,7 +245,8 @@ def _show_ratio(found: "Ratio", console: Console) -> None:
             for side in (found.mine, found.other)
             for one in side.seeds.values()
         ]
-        table.add_row(region, *scores, _number(log), percent(found.shown_of(log)))
+        shown = percent(found.shown_of(log)).removesuffix(" %")
+        table.add_row(region, *scores, _number(log), shown)
     console.print(table)
     worst, log = contrast.worst
     lines = {
@@ -261,6 +264,12 @@ def _show_ratio(found: "Ratio", console: Console) -> None:
     for side in (found.mine, found.other):
         _show_hashes(side.seeds, console)
     _show_next(found.mine.seeds, console)
+
+
+def _by_region(*heads: str) -> Table:
+    """A line a region; no number is cut on a terminal of 80 columns with three seeds."""
+    columns = [Column("region", no_wrap=True), *(Column(head, justify="right") for head in heads)]
+    return Table(*columns, box=box.SIMPLE_HEAD)
 
 
 def _interval(found: "Ratio", bounds: tuple[float, float] | None) -> str:
@@ -308,7 +317,8 @@ def _own_place(entry: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.8g}"
+    """Short enough for several seeds side by side; `--json` has every digit."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
 def _digits(value: float | list[float]) -> str:
