@@ -170,7 +170,7 @@ def write_kit(
     """Write what a fork needs: task, pair store, prediction stores, answers.
 
     `folder/` gets README.md, task.json, data/, predictions/PSEUDO/, answers.json and .csv.
-    Errors: InputError on an unknown model or family.
+    Errors: InputError on an unknown model or family, or where the folder holds something else.
     """
     chosen = _models(models)
     _known("family", families, FAMILIES)
@@ -180,14 +180,26 @@ def write_kit(
 
 def _write_fields(folder: Path, chosen: Sequence[str]) -> tuple[World, PairStore]:
     world = build_world()
+    _check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / READ_ME).write_text(_READ_ME)
     store = write_world(world, folder / DATA)
     # Skill is over `drawn`, so its fields are always there.
     for name in dict.fromkeys((*chosen, "drawn")):
         write_pseudo_model(PSEUDO_MODELS[name], world, store, folder / PREDICTIONS / name)
-    (folder / READ_ME).write_text(_READ_ME)
     (folder / TASK).write_text(world.task.model_dump_json(indent=1) + "\n")
     return world, store
+
+
+def _check_target(folder: Path) -> None:
+    """Refuse to write into a folder that holds something else than a kit."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    read_me = folder / READ_ME
+    if not (read_me.is_file() and read_me.read_bytes() == _READ_ME.encode()):
+        expected = "a new folder, an empty one or an earlier kit (it is replaced)"
+        fix = "Choose another folder."
+        raise InputError(Problem(str(folder), expected, "something else that is there", fix))
 
 
 def _with_answers(

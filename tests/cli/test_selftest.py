@@ -154,3 +154,17 @@ def test_options_that_exclude_each_other_are_refused(elsewhere: Command, tmp_pat
     assert unscored.returncode == 2
     assert "--write and --engine" in unscored.stderr
     assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(elsewhere: Command, tmp_path: Path) -> None:
+    """A project's own README.md stays, for --write and --out; an earlier kit is written again."""
+    (tmp_path / "README.md").write_text("mine")
+    for option in ("--write", "--out"):
+        done = elsewhere("selftest", option, tmp_path, "--model", "perfect")
+        assert done.returncode == 2
+        assert "something else that is there" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "mine"
+    words = ("--model", "perfect", "--family", "moments")
+    for _ in range(2):
+        assert elsewhere("selftest", "--write", tmp_path / "kit", *words).returncode == 0
