@@ -36,17 +36,20 @@ for seed in ${SEEDS:-0 1 2}; do
   done
 done
 
-# Another backbone, with a skip: the same contrast of constraints.
-for seed in ${SEEDS:-0 1 2}; do
-  for constraint in none add softmax; do
-    run="$out/runs/edsr-skip-$constraint-zero_shot-$seed"
-    "$elsewhere" train "$task" edsr --constraint "$constraint" --skip --seed "$seed" --out "$run"
-    "$elsewhere" predict "$task" "$run" --score-only \
-      --out "$rows/edsr-skip/$constraint-zero_shot/seed-$seed"
-    if [ "$constraint" = none ]; then
-      "$elsewhere" predict "$task" "$run" --post-hoc --score-only \
-        --out "$rows/edsr-skip/post_hoc-zero_shot/seed-$seed"
-    fi
+# Other backbones, with a skip: the same contrast of constraints.
+for model in edsr reslim unet; do
+  for seed in ${SEEDS:-0 1 2}; do
+    for constraint in none add softmax; do
+      run="$out/runs/$model-skip-$constraint-zero_shot-$seed"
+      "$elsewhere" train "$task" "$model" --constraint "$constraint" --skip --seed "$seed" \
+        --out "$run"
+      "$elsewhere" predict "$task" "$run" --score-only \
+        --out "$rows/$model-skip/$constraint-zero_shot/seed-$seed"
+      if [ "$constraint" = none ]; then
+        "$elsewhere" predict "$task" "$run" --post-hoc --score-only \
+          --out "$rows/$model-skip/post_hoc-zero_shot/seed-$seed"
+      fi
+    done
   done
 done
 

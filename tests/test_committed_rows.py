@@ -85,6 +85,15 @@ def test_every_variant_is_there_in_three_seeds() -> None:
     assert projected.is_dir()
 
 
+@pytest.mark.parametrize("model", ["edsr", "reslim", "unet"])
+def test_every_backbone_has_every_constraint_in_three_seeds(model: str) -> None:
+    """With a skip, zero-shot: the same contrast for each."""
+    for constraint in ("none", "add", "softmax", "post_hoc"):
+        for seed in SEEDS:
+            folder = row(model, constraint=constraint, skip=True, regime="zero_shot", seed=seed)
+            assert (folder / CASES).is_file(), folder
+
+
 def test_every_source_set_is_there_in_three_seeds(rows: list[tuple[Path, Scores]]) -> None:
     """Three sets of three training regions, with and without a layer: the transfer matrix."""
     found = [
@@ -200,11 +209,11 @@ def test_the_table_of_the_readme(task: Task) -> None:
     text = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
     section = text.split("## What the committed rows say")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    assert len(lines) == 14
+    assert len(lines) == 22
     splits = ("test_id", "test_ood")
     reference = [np.log(mean_rmse(null("bilinear"), task, split)) for split in splits]
     nulls = {"bicubic": "bicubic", "bilinear + projection": "bilinear-projected"}
-    networks = {"SR-CNN": "srcnn", "EDSR": "edsr"}
+    networks = {"SR-CNN": "srcnn", "EDSR": "edsr", "Reslim": "reslim", "U-Net": "unet"}
     for line in lines:
         model, skip, constraint, *printed = (cell.strip() for cell in line.strip("|").split("|"))
 
