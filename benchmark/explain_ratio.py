@@ -48,6 +48,11 @@ class Side:
             logs = np.log(values_of(self.seeds))
         return dict(zip(self.seeds, logs, strict=True))
 
+    @property
+    def mean_scores(self) -> Array:
+        """(region,) exp of the mean over seeds of ln S."""
+        return np.asarray(np.exp(np.mean(list(self.log_scores.values()), axis=0)))
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -86,6 +91,19 @@ class Ratio:
         """Standard deviation over seeds of what is shown; None for one seed."""
         values = [self.shown_of(log) for log in self.seed_logs.values()]
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    @property
+    def resolvable(self) -> dict[str, float | None]:
+        """By which share the scores must differ for each claim to tell them apart, in four worlds
+        of five; a table prints the median over the pairs of a section's rows."""
+        errors = {
+            "these_regions": self.contrast.days_error,
+            "new_regions": self.contrast.regions_error,
+        }
+        return {
+            claim: None if error is None else as_gap(error.resolvable())
+            for claim, error in errors.items()
+        }
 
     def shown_of(self, log_ratio: float) -> float:
         """A log-ratio as what the site shows of it."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from benchmark.explain import Explanation, Mean, Ratio
     from benchmark.results import Scores
 
+MOST_SEEDS = 4
+"""Columns of seeds in a comparison."""
 MOST_SHOWN = 20
 """Numbers of one statistic that are listed; spectra and bins have more."""
 
@@ -163,6 +165,7 @@ def ratio_json(found: "Ratio") -> dict[str, Any]:
             "these_regions": contrast.these_regions,
             "new_regions": contrast.new_regions,
         },
+        "resolvable": found.resolvable,
         "clusters": found.clusters,
         "row": {"row": found.mine.row, **_metric_of(found.mine.seeds),
                 "seeds": _seeds(found.mine.seeds)},
@@ -234,16 +237,24 @@ def _show_ratio(found: "Ratio", console: Console) -> None:
     )
     for label, side in (("S", found.mine), ("S_other", found.other)):
         console.print(f"{label:8} {side.metric} of {side.row}", highlight=False, markup=False)
-    table = _by_region(
-        *(f"S, seed {number}" for number in found.mine.seeds),
-        *(f"other, seed {number}" for number in found.other.seeds), "ln ratio",
-        f"{found.shown}, %",
-    )  # fmt: skip
-    for region, log in zip(contrast.regions, contrast.log_ratios, strict=True):
+    # More columns than four would be cut on a narrow terminal: then each side's mean over seeds.
+    many = len(found.mine.seeds) + len(found.other.seeds) > MOST_SEEDS
+    heads = (
+        ["S", "other"]
+        if many
+        else [f"S, seed {n}" for n in found.mine.seeds]
+        + [f"other, seed {n}" for n in found.other.seeds]
+    )
+    table = _by_region(*heads, "ln ratio", f"{found.shown}, %")
+    for k, (region, log) in enumerate(zip(contrast.regions, contrast.log_ratios, strict=True)):
         scores = [
-            _number(one[region].value)
+            _number(value)
             for side in (found.mine, found.other)
-            for one in side.seeds.values()
+            for value in (
+                [float(side.mean_scores[k])]
+                if many
+                else [one[region].value for one in side.seeds.values()]
+            )
         ]
         shown = percent(found.shown_of(log)).removesuffix(" %")
         table.add_row(region, *scores, _number(log), shown)
@@ -258,6 +269,12 @@ def _show_ratio(found: "Ratio", console: Console) -> None:
         "seed spread": "-" if found.seed_spread is None else f"{found.seed_spread:.6g}",
         "these regions": _interval(found, contrast.these_regions),
         "new regions": _interval(found, contrast.new_regions),
+        "resolvable": ", ".join(
+            f"{percent(share)} in {claim.replace('_', ' ')}"
+            for claim, share in found.resolvable.items()
+            if share is not None
+        )
+        or "-",
     }
     for name, text in lines.items():
         console.print(f"{name:16} {text}", highlight=False)

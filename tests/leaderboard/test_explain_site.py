@@ -20,6 +20,8 @@ from benchmark.explain import Explanation, Mean, Ratio, explain
 from benchmark.explain_one import explain_one
 from benchmark.explain_rows import find_row
 from benchmark.metrics import METRICS
+from leaderboard.boards import make_boards
+from leaderboard.rows import load_rows
 from leaderboard.site import build_site
 
 COMMITTED = Path(__file__).parents[2] / "leaderboard" / "results"
@@ -454,3 +456,21 @@ def test_points_of_the_scale_of_trust(
         done = elsewhere(*words, "--json")
         assert (program, done.returncode, done.stderr) == ("elsewhere", 0, "")
         assert json.loads(done.stdout)["skill"] == pytest.approx(float(line["skill"]), rel=1e-9)
+
+
+def test_what_a_table_resolves(committed: Path, tmp_path: Path) -> None:
+    """With two ranked rows the table's number is that of their pair, and of the pair reversed."""
+    root = tmp_path / "results"
+    shutil.copytree(committed, root)
+    pair = ("srcnn/none-zero_shot", "srcnn-skip/softmax-zero_shot")
+    shutil.copytree(COMMITTED / TASK / pair[1] / "seed-0", root / TASK / pair[1] / "seed-0")
+    (rows,) = load_rows([root])
+    board = make_boards(rows)[0]
+    assert board.resolvable.days is None
+    assert board.resolvable.regions is not None
+    for mine, other in (pair, pair[::-1]):
+        found = explain(root / TASK / mine, "rmse", "test_ood", against=other)
+        assert isinstance(found, Ratio)
+        assert found.resolvable["these_regions"] is None
+        share = math.expm1(board.resolvable.regions)
+        assert found.resolvable["new_regions"] == pytest.approx(share, rel=1e-9)
