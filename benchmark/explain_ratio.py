@@ -19,9 +19,11 @@ from benchmark.skill import (
     as_skill,
     blocks_of,
     contrast_of,
+    failed,
+    region_scores,
     resampled_log_scores,
 )
-from benchmark.task import Task
+from benchmark.task import TEST_SPLITS, Task
 
 COMPARED = ("skill", "gap", "regret")
 """Names that are no metrics: a board's score against its reference, the row's own oracle, and the
@@ -189,40 +191,55 @@ def _both(
     if name == "skill":
         return row, find_beside(row, BOARDS[key][1]), score, BOARDS[key][0]
     if name == "gap":
-        own = _own_oracle(row)
+        own = _own_oracle(row, key, variable)
         both = row.numbers & own.numbers
         return row.only(both), own.only(both), score, score  # other seeds have no oracle
     best = _best_oracle(row, key, variable)
     return row, best, score, board_score(key, best.card.members)
 
 
-def _own_oracle(row: ScoredRow) -> ScoredRow:
+def _own_oracle(row: ScoredRow, board: str, variable: str) -> ScoredRow:
     card = row.card
     if card.regime == "zero_shot" and not card.null:
         found = own_oracle(row)
-        if found is not None and found.numbers & row.numbers:
+        if found is not None and found.numbers & row.numbers and _works(found, board, variable):
             return found
-    got = f"a row of regime {card.regime}" if card.regime != "zero_shot" else "none beside it"
+    beside = "none beside it that works"
+    got = f"a row of regime {card.regime}" if card.regime != "zero_shot" else beside
     fix = "Ask for skill, or for regret, which every row has."
     raise InputError(Problem(f"gap of {row.folder}", "an oracle of this very row", got, fix))
 
 
 def _best_oracle(row: ScoredRow, board: str, variable: str) -> ScoredRow:
     """The oracle with the lowest mean of ln S over the OOD regions, as the board has it."""
-    found = oracles_beside(row) if row.card.regime != "oracle" else []
+    beside = oracles_beside(row) if row.card.regime != "oracle" else []
+    found = [one for one in beside if _works(one, board, variable)]
     if not found:
-        got = "an oracle itself" if row.card.regime == "oracle" else "none beside it"
+        got = "an oracle itself" if row.card.regime == "oracle" else "none beside it that works"
         fix = "Ask for skill, or name a row with --against."
         raise InputError(Problem(f"regret of {row.folder}", "another row, an oracle", got, fix))
     regions = [region.name for region in row.task.regions_of("test_ood")]
 
     def place(one: ScoredRow) -> float:
-        score = board_score(board, one.card.members)
-        side = Side("", score, by_seed(one, score, regions, variable=variable, stratum="all"))
-        mean = float(np.mean(list(side.log_scores.values())))
+        with np.errstate(divide="ignore"):
+            mean = float(np.log(_scores(one, board, variable, regions)).mean())
         return np.inf if np.isnan(mean) else mean
 
     return min(found, key=place)
+
+
+def _works(row: ScoredRow, board: str, variable: str) -> bool:
+    """Whether it failed in no test region: a failed oracle is no measure of others."""
+    regions = [region.name for region in row.task.regions_of(*TEST_SPLITS)]
+    score, reference = BOARDS[board]
+    base = region_scores(find_beside(row, reference).seeds[0].cases, score, variable, regions)
+    return not failed(_scores(row, board, variable, regions), base).any()
+
+
+def _scores(row: ScoredRow, board: str, variable: str, regions: Sequence[str]) -> Array:
+    """(seed, region) of a board."""
+    score = board_score(board, row.card.members)
+    return np.stack([region_scores(seed.cases, score, variable, regions) for seed in row.seeds])
 
 
 def _log_scores(

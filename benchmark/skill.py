@@ -22,6 +22,9 @@ from benchmark.task import Split, Task
 
 Array = NDArray[np.float64]
 
+FAILED = 100.0
+"""A score of more than this many times the reference's, in one region and seed, is a failure."""
+
 
 @dataclass(frozen=True, eq=False)
 class LogScores:
@@ -135,6 +138,17 @@ def region_scores(cases: xr.Dataset, score: str, variable: str, regions: Sequenc
     """The score of each region, from pooled sums for stratum `all`."""
     chosen = _needed(cases, score).sel(variable=variable, stratum="all", region=list(regions))
     return np.asarray(metric(score)(total(chosen)).values, dtype=np.float64)
+
+
+def failed(scores: Array, reference: Array) -> NDArray[np.bool_]:
+    """(region,) where some seed of a row failed. scores: (seed, region); reference: (region,).
+
+    There S is not finite although the reference's is, or S > FAILED S_ref. A region where the
+    reference has no error or no score says nothing.
+    """
+    # NaN is not below anything.
+    beyond = ~(scores <= FAILED * reference).all(axis=0)
+    return np.asarray(beyond & np.isfinite(reference) & (reference > 0))
 
 
 def log_scores(

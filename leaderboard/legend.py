@@ -3,8 +3,8 @@
 from benchmark.inference import FEWEST_BLOCKS, FEWEST_CLUSTERS, LEVEL, POWER, RESAMPLES
 from benchmark.invariants import ULPS
 from benchmark.metrics import METRICS, Metric
+from benchmark.skill import FAILED
 from benchmark.task import Task
-from leaderboard.failed import FAILED
 from leaderboard.ranks import DIVERGED
 
 SHOWN_METRICS = ("rmse", "crps_fair", "crps_ecdf", "variance_ratio", "effective_resolution", "fss",

@@ -12,12 +12,11 @@ from benchmark import RELEASE
 from benchmark.errors import InputError, Problem
 from benchmark.files import new_folder
 from benchmark.inference import LEVEL, POWER
-from benchmark.skill import as_gap, as_skill
+from benchmark.skill import FAILED, as_gap, as_skill
 from benchmark.task import Region
 from leaderboard.boards import Board, make_boards
 from leaderboard.contrasts import has_blocks
 from leaderboard.export import write_exports
-from leaderboard.failed import FAILED
 from leaderboard.headlines import check_headlines
 from leaderboard.intervals import MARKS
 from leaderboard.legend import DIRECTIONS, legend, shown_metrics

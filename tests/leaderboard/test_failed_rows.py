@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmark.errors import InputError
+from benchmark.explain import explain
 from leaderboard.boards import make_boards
 from leaderboard.rows import load_rows
 from leaderboard.site import build_site
@@ -122,3 +124,7 @@ def test_a_failed_oracle_is_no_measure(nulls: Path, maker: Any, tmp_path: Path) 
         assert board.best_oracle is None
         assert [entry.gap for entry in board.entries] == [None] * 5
         assert [entry.regret for entry in board.entries] == [None] * 5
+    (row,) = root.glob("*/*/srcnn/add-zero_shot")
+    for name in ("gap", "regret"):
+        with pytest.raises(InputError, match="none beside it that works"):
+            explain(row, name, "test_ood")
