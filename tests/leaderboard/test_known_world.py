@@ -27,11 +27,12 @@ from benchmark.pair_writer import Steps, write_region
 from benchmark.predictor import Predictor
 from benchmark.results import CASES
 from benchmark.scoring import score_cases
+from benchmark.skill import FAILED
 from benchmark.sources import StreamedPredictions
 from benchmark.task import TEST_SPLITS, Task
 from leaderboard.boards import Board, Entry, make_boards
 from leaderboard.curves import BlockSkill, Curves, scale_of_trust, trust_km, trusted_down_to
-from leaderboard.failed import FAILED, failed_in
+from leaderboard.failed import failed_in
 from leaderboard.models import trust_words
 from leaderboard.numbers import numbers_of
 from leaderboard.rows import Group, Row, TaskRows
