@@ -5,6 +5,7 @@ from itertools import combinations, pairwise
 
 from benchmark.errors import Problem
 from benchmark.geometry import box_distance_km
+from benchmark.grid import region_grid
 from benchmark.task import Period, Region, Task
 
 
@@ -102,18 +103,12 @@ def _grid(task: Task) -> list[Problem]:
                             "Change the bounds.",
                         )
                     )
-    sizes = {region.name: _cells(task, region) for region in task.regions}
+    sizes = {region.name: region_grid(task, region).fine.shape for region in task.regions}
     if len(set(sizes.values())) > 1:
         got = ", ".join(f"{name} {ny} x {nx}" for name, (ny, nx) in sorted(sizes.items()))
         fix = "Take boxes of one size: dressing carries residuals from one region to another."
         problems.append(Problem("regions", "one number of fine cells for all", got, fix))
     return problems
-
-
-def _cells(task: Task, region: Region) -> tuple[int, int]:
-    """(ny, nx) fine cells of a box."""
-    (south, north), (west, east) = region.lat, region.lon
-    return round((north - south) / task.spacing), round((east - west) / task.spacing)
 
 
 def _primary(task: Task) -> list[Problem]:

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from benchmark.cli.output import JsonOption, percent, print_json
+from benchmark.cli.output import JsonOption, percent, print_json, without_nan
 
 if TYPE_CHECKING:
     from benchmark.explain import Explanation, Mean, Ratio
@@ -59,24 +59,11 @@ def explain(
     )
     console = Console(soft_wrap=True)
     if isinstance(found, Explanation):
-        _print(one_json(found)) if as_json else _show_one(found, console)
+        print_json(without_nan(one_json(found))) if as_json else _show_one(found, console)
     elif isinstance(found, Mean):
-        _print(mean_json(found)) if as_json else _show_mean(found, console)
+        print_json(without_nan(mean_json(found))) if as_json else _show_mean(found, console)
     else:
-        _print(ratio_json(found)) if as_json else _show_ratio(found, console)
-
-
-def _print(value: dict[str, Any]) -> None:
-    print_json(_strict(value))
-
-
-def _strict(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null, as everywhere."""
-    if isinstance(value, dict):
-        return {key: _strict(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        print_json(without_nan(ratio_json(found))) if as_json else _show_ratio(found, console)
 
 
 def one_json(found: "Explanation") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the verbs share: options, progress on stderr, tables and JSON on stdout."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,15 @@ def data_folder(data: Path | None) -> Path:
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def without_nan(value: Any) -> Any:
+    """A nested value whose missing numbers are null: JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_problems(problems: Sequence[Problem], console: Console) -> None:

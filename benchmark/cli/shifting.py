@@ -8,7 +8,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.cli.output import DataOption, JsonOption, data_folder, print_json, progress
+from benchmark.cli.output import (
+    DataOption,
+    JsonOption,
+    data_folder,
+    print_json,
+    progress,
+    without_nan,
+)
 from benchmark.cli.tasks import TaskArgument
 from benchmark.pair_store import open_pair_store
 from benchmark.task import load_task
@@ -37,7 +44,7 @@ def shift(
     with progress(f"shift {store.task.id}") as advance:
         found = shifts(store, variables=tuple(variables or ()), report=advance)
     if as_json:
-        print_json([{key: _known(value) for key, value in asdict(one).items()} for one in found])
+        print_json(without_nan([asdict(one) for one in found]))
         return
     for variable in dict.fromkeys(one.variable for one in found):
         table = Table("region", "split", "km", "input", "truth", "detail",
@@ -45,15 +52,10 @@ def shift(
         rows_of = [one for one in found if one.variable == variable]
         for one in sorted(rows_of, key=lambda one: -one.input_distance):
             numbers = (one.input_distance, one.truth_distance, one.detail_ratio)
-            shown = ("-" if _known(value) is None else f"{value:.2f}" for value in numbers)
+            shown = ("-" if math.isnan(value) else f"{value:.2f}" for value in numbers)
             table.add_row(one.region, one.split, f"{one.nearest_km:.0f}", *shown)
         Console().print(table)
     print("km: to the nearest box trained on, itself left out")
     print("input, truth: Wasserstein-1 distance of coarse and fine values from the pooled sources'")
     print("  in their standard deviations; detail: RMS of fine minus bilinear over the sources'")
     print("all of the training period")
-
-
-def _known(value: str | float) -> str | float | None:
-    """None for a missing number."""
-    return None if isinstance(value, float) and math.isnan(value) else value
