@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.interpolation import KERNELS, interpolate
+from baselines.interpolation import (
+    KERNELS,
+    ConservativeRemapping,
+    interpolate,
+    shifted_south_east,
+)
 from benchmark.model_card import Constraint, ModelCard
 from benchmark.pair_store import PairStore, RegionStore
 from benchmark.predictor import Fields, Predictor
@@ -47,6 +52,19 @@ def _projected(region: RegionStore, variable: str, coarse: Array) -> Array:
     return region.grid.overlap.projector()(field, coarse)
 
 
+def _conservative(region: RegionStore, variable: str, coarse: Array) -> Array:  # noqa: ARG001
+    """Second-order conservative remapping."""
+    return ConservativeRemapping.on(region.grid)(coarse)
+
+
+def _shifted(region: RegionStore, variable: str, coarse: Array) -> Array:
+    """A control: bilinear, registered wrongly by one fine cell in both directions.
+
+    What it loses against bilinear is what such an error costs any model.
+    """
+    return shifted_south_east(_kernel("bilinear")(region, variable, coarse))
+
+
 def _zero_rain(region: RegionStore, variable: str, coarse: Array) -> Array:
     """No precipitation anywhere; the other variables bilinear."""
     field = _kernel("bilinear")(region, variable, coarse)
@@ -56,7 +74,10 @@ def _zero_rain(region: RegionStore, variable: str, coarse: Array) -> Array:
 _RULES: dict[str, tuple[str, Constraint, Rule]] = {
     "nearest": ("nearest neighbour (enlarge)", "none", _kernel("nearest")),
     "bicubic": ("bicubic (cubic convolution, a = -0.75)", "none", _kernel("bicubic")),
+    "bicubic-pil": ("bicubic as PIL resizes (a = -0.5)", "none", _kernel("bicubic-pil")),
+    "conservative": ("second-order conservative remapping", "none", _conservative),
     "bilinear-projected": ("bilinear + post-hoc projection", "post_hoc", _projected),
+    "bilinear-shifted": ("control: bilinear moved by one fine cell", "none", _shifted),
     "zero-rain": ("zero rain, bilinear otherwise", "none", _zero_rain),
 }
 NULLS = (*REFERENCES, *_RULES)

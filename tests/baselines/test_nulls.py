@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from baselines.nulls import NULLS, null
 from benchmark.pair_store import PairStore, RegionStore
@@ -109,6 +110,44 @@ def test_bicubic_is_torchs(store: PairStore, task: Task) -> None:
         field = torch.from_numpy(region.read("coarse", variable, slice(0, 3))).double()[:, None]
         expected = torch.nn.functional.interpolate(field, scale_factor=4, mode="bicubic")
         np.testing.assert_allclose(got[variable], expected.numpy(), rtol=1e-6, atol=1e-6)
+
+
+def test_the_other_bicubic_is_pils(store: PairStore) -> None:
+    """Pillow's resizing of every field, named apart from torch's."""
+    region = store.region("europe-west")
+    got = null("bicubic-pil", store).predict(region, slice(0, 3))
+    for variable, field in got.items():
+        for step, coarse in enumerate(region.read("coarse", variable, slice(0, 3))):
+            expected = Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC)
+            np.testing.assert_allclose(field[step, 0], expected, rtol=2e-6, atol=2e-6)
+
+
+def test_conservative_conserves_in_every_block_and_region(
+    store: PairStore, task: Task, residual_ulps: Callable[..., float]
+) -> None:
+    """max |A y - x| <= 4 eps32 max |x| without any projection, and it is not `nearest`."""
+    predictor, nearest = null("conservative", store), null("nearest", store)
+    for entry in task.regions:
+        region = store.region(entry.name)
+        fields = predictor.predict(region, slice(0, 4))
+        for variable in task.variable_names:
+            coarse = region.read("coarse", variable, slice(0, 4))
+            assert residual_ulps(region, fields[variable][:, 0], coarse) <= 4
+        copies = nearest.predict(region, slice(0, 4))["t2m"]
+        assert abs(fields["t2m"] - copies).max() > 1
+
+
+def test_shifted_is_bilinear_one_cell_to_the_south_and_east(store: PairStore) -> None:
+    """What bilinear has in a cell, the control has in the next row and column."""
+    region = store.region("andes-south")
+    moved = null("bilinear-shifted", store).predict(region, slice(0, 3))
+    bilinear = null("bilinear", store).predict(region, slice(0, 3))
+    assert (np.diff(region.grid.fine.y.centres) < 0).all()
+    assert (np.diff(region.grid.fine.x.centres) > 0).all()
+    for variable, field in moved.items():
+        np.testing.assert_array_equal(field[..., 1:, 1:], bilinear[variable][..., :-1, :-1])
+        np.testing.assert_array_equal(field[..., 0, 1:], bilinear[variable][..., 0, :-1])
+        np.testing.assert_array_equal(field[..., 1:, 0], bilinear[variable][..., :-1, 0])
 
 
 def test_zero_rain_is_dry_and_bilinear_otherwise(store: PairStore) -> None:
