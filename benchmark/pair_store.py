@@ -92,11 +92,17 @@ class RegionStore:
         return InputError(Problem(f"{self.path}: {name}", "the values that were built", got, fix))
 
     def static(self, name: str) -> Field:
-        """(y, x) static field on the fine grid: `land_fraction` (1) or `orography` (m)."""
-        values = self._decoded(f"static/{name}", slice(None))
-        if combine_steps(step_digests(values[None])) != self._manifest.digests[f"static/{name}"]:
-            raise self._damaged(f"static/{name}", OTHERS)
-        return values.astype(np.float32, copy=False)
+        """(y, x) static field on the fine grid: `land_fraction` (1) or `orography` (m).
+
+        Read and checked once, and shared by all who ask: not to be written to.
+        """
+        if name not in self._statics:
+            key = f"static/{name}"
+            values = self._decoded(key, slice(None))
+            if combine_steps(step_digests(values[None])) != self._manifest.digests[key]:
+                raise self._damaged(key, OTHERS)
+            self._statics[name] = values.astype(np.float32, copy=False)
+        return self._statics[name]
 
     def digest(self, side: str, variable: str) -> str:
         """The digest of a variable's values, as the manifest records it."""
@@ -112,6 +118,10 @@ class RegionStore:
 
     @cached_property
     def _readers(self) -> dict[str, StepReader]:
+        return {}
+
+    @cached_property
+    def _statics(self) -> dict[str, Field]:
         return {}
 
     @cached_property
