@@ -1,32 +1,30 @@
 """Training pairs of a task in memory, from the regions and days that a regime allows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from baselines.constraints import Overlapping, Projection
+from baselines.context import Context, region_context
 from baselines.downscaler import Scaling
 from benchmark.errors import InputError, Problem
-from benchmark.model_card import check_sources
-from benchmark.pair_store import PairStore, RegionStore
+from benchmark.pair_store import RegionStore
 from benchmark.reference import Bilinear
-from benchmark.task import Period, Split, Task
-
-SOURCE_SPLITS: dict[str, tuple[Split, ...]] = {
-    "zero_shot": ("train",),
-    "oracle": ("train", "test_ood"),
-}
-"""Whose training and validation days a regime learns from."""
+from benchmark.task import Period, Task
 
 
 @dataclass(frozen=True)
 class Pairs:
     """n samples: coarse (n, V, Ny, Nx), fine (n, V, ny, nx), in physical units, float32.
 
-    valid: where fine is not missing (there it is 0); block_weights, area: (n, 1, ny, nx), the
-    area weight of a cell in its block and its share of its box (mean 1).
+    valid: where fine is not missing (there it is 0); area: (n, 1, ny, nx) a cell's share of its
+    box (mean 1); block_weights: (n, 1, ny, nx) its area weight in its block, (n, 1, 0, 0) where
+    coarse cells share fine ones; static, place, clock: see `Context`; region: (n, 1, 1, 1) the
+    number of a sample's region among those it was loaded from; axes: along which it is mirrored.
     """
 
     coarse: Tensor
@@ -34,13 +32,24 @@ class Pairs:
     valid: Tensor
     block_weights: Tensor
     area: Tensor
+    static: Tensor
+    place: Tensor
+    clock: Tensor
+    region: Tensor
+    axes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.coarse)
 
+    @property
+    def context(self) -> Context:
+        """What a network may know besides the coarse fields."""
+        return Context(self.static, self.place, self.clock)
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "Pairs":
         """The pairs with `change` applied to every tensor."""
-        return Pairs(*(change(getattr(self, entry.name)) for entry in fields(self)))
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in TENSORS}
+        return replace(self, **changed)
 
     def take(self, index: Tensor) -> "Pairs":
         """The samples at `index`."""
@@ -48,7 +57,27 @@ class Pairs:
 
     def mirrored(self, axes: list[int]) -> "Pairs":
         """The pairs mirrored along some of the axes -2 (north-south) and -1 (east-west)."""
-        return self.map(lambda tensor: tensor.flip(axes)) if axes else self
+        if not axes:
+            return self
+        return replace(self.map(lambda tensor: tensor.flip(axes)), axes=(*self.axes, *axes))
+
+    def weights(self, projections: Sequence[Projection]) -> Tensor | Overlapping:
+        """What a layer needs: area weights in whole blocks, or each sample's own operator.
+
+        projections: those of the regions that the samples were loaded from; see `projections_of`.
+        """
+        if not projections:
+            return self.block_weights
+        return Overlapping(projections, self.region[:, 0, 0, 0], self.axes)
+
+
+TENSORS = tuple(entry.name for entry in fields(Pairs) if entry.name != "axes")
+
+
+def joined(parts: Sequence[Pairs]) -> Pairs:
+    """One set of pairs of several that are not mirrored."""
+    whole: dict[str, Any] = {n: torch.cat([getattr(part, n) for part in parts]) for n in TENSORS}
+    return Pairs(**whole)
 
 
 def load_pairs(regions: Sequence[RegionStore], period: Period) -> Pairs:
@@ -56,32 +85,39 @@ def load_pairs(regions: Sequence[RegionStore], period: Period) -> Pairs:
 
     Errors: InputError when there is none.
     """
-    parts = [_region_pairs(region, region.steps(period)) for region in regions]
+    parts = [
+        region_pairs(region, region.steps(period), number=k) for k, region in enumerate(regions)
+    ]
     if sum(len(part) for part in parts) == 0:
         raise InputError(
             Problem("training data", "at least one step", "none", "Check the task's periods.")
         )
-    return Pairs(
-        *(
-            torch.cat([getattr(part, name) for part in parts])
-            for name in (entry.name for entry in fields(Pairs))
-        )
-    )
+    return joined(parts)
 
 
-def _region_pairs(region: RegionStore, steps: slice) -> Pairs:
+def region_pairs(region: RegionStore, steps: slice, *, number: int = 0) -> Pairs:
+    """Some steps of one region, the `number`-th of those that are loaded."""
     names = region.task.variable_names
     coarse = np.stack([region.read("coarse", name, steps) for name in names], axis=1)
     fine = np.stack([region.read("fine", name, steps) for name in names], axis=1)
     valid = np.isfinite(fine)
-    shape = (len(coarse), 1, *fine.shape[-2:])
+    count = len(coarse)
+    shape = (count, 1, *fine.shape[-2:])
     area = region.grid.fine.area
+    context = region_context(region, steps)
+    whole = region.grid.overlap.is_partition
     return Pairs(
         coarse=torch.from_numpy(coarse),
         fine=torch.from_numpy(np.where(valid, fine, np.float32(0))),
         valid=torch.from_numpy(valid),
-        block_weights=block_weights(region).expand(*shape),
+        block_weights=(
+            block_weights(region).expand(*shape) if whole else torch.empty(count, 1, 0, 0)
+        ),
         area=torch.from_numpy((area / area.mean()).astype(np.float32)).expand(*shape),
+        static=context.static,
+        place=context.place,
+        clock=context.clock,
+        region=torch.full((count, 1, 1, 1), number),
     )
 
 
@@ -90,17 +126,17 @@ def block_weights(region: RegionStore, dtype: torch.dtype = torch.float32) -> Te
     return torch.from_numpy(region.grid.overlap.block_weights).to(dtype)[None, None]
 
 
-def source_regions(store: PairStore, regime: str, sources: Sequence[str] = ()) -> list[RegionStore]:
-    """The regions whose labelled training days may be used: `sources`, or all of the regime's.
+def projections_of(regions: Sequence[RegionStore]) -> tuple[Projection, ...]:
+    """The projection of each region where coarse cells share fine ones; none on whole blocks."""
+    overlaps = [region.grid.overlap for region in regions]
+    return tuple(Projection(overlap) for overlap in overlaps if not overlap.is_partition)
 
-    Errors: InputError where a source is no training region, or they are all of them.
-    """
-    if not sources:
-        return store.regions(*SOURCE_SPLITS[regime])
-    problems = check_sources(store.task, sources, where="sources")
-    if problems:
-        raise InputError(problems)
-    return [store.region(name) for name in sorted(sources)]
+
+def region_weights(region: RegionStore, dtype: torch.dtype = torch.float32) -> Tensor | Projection:
+    """What a layer needs of one region: its area weights in whole blocks, or its projection."""
+    if region.grid.overlap.is_partition:
+        return block_weights(region, dtype)
+    return Projection(region.grid.overlap)
 
 
 def fit_scaling(task: Task, regions: Sequence[RegionStore]) -> Scaling:

@@ -11,11 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from baselines.constraints import Bounds, Projection, layer_for
+from baselines.constraints import Bounds, Overlapping, Projection, layer_for
+from baselines.context import Context
 from benchmark.errors import InputError, Problem
 from benchmark.grid import RegionGrid
 from benchmark.reference import Bilinear
 from benchmark.task import Task
+
+Weights = Tensor | Projection | Overlapping
+"""Area weights in whole blocks; where coarse cells share fine ones the operator of the batch's one
+region, or each sample's own."""
 
 TINY = 1e-12
 """Keeps the logarithm of a dry bilinear field finite; such a block is dry after the layer."""
@@ -86,6 +91,7 @@ class Downscaler(nn.Module):
         self.skip = skip
         self.constraint = constraint
         self.layer = layer_for(constraint, bounds)
+        self.reads_context = bool(getattr(network, "reads_context", False))
         self.in_logits = constraint == "softmax"
         scale = scaling.increment if skip else scaling.sd
         if self.in_logits:
@@ -100,16 +106,35 @@ class Downscaler(nn.Module):
         ):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, "float32")))
 
-    def forward(self, coarse: Tensor, weights: Tensor | Projection) -> Tensor:
+    def forward(self, coarse: Tensor, weights: Weights, context: Context | None = None) -> Tensor:
         """(batch, V, Ny, Nx) physical to (batch, V, ny, nx) physical.
 
-        weights: (batch, 1, ny, nx) area weights in each block; for `projection` also the
-        `Projection` of the one region that the batch is of.
+        weights: (batch, 1, ny, nx) area weights in each block or, for `projection`, the operators
+        of the batch. context: for networks that read it.
         """
-        z = self.network((coarse - self.mean) / self.sd)
-        return self.finish(z, coarse, weights)
+        return self.finish(self.raw(coarse, context), coarse, weights)
 
-    def finish(self, z: Tensor, coarse: Tensor, weights: Tensor | Projection) -> Tensor:
+    def raw(
+        self,
+        coarse: Tensor,
+        context: Context | None = None,
+        *,
+        caller: nn.Module | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Tensor:
+        """The network's own output z for physical coarse fields.
+
+        caller: what to call in its place, such as a copy with averaged weights.
+        """
+        network = caller or self.network
+        x = ((coarse - self.mean) / self.sd).contiguous(memory_format=memory_format)
+        if not self.reads_context:
+            return network(x)
+        if context is None:
+            raise ValueError("this network reads the context of its samples")
+        return network(x, context)
+
+    def finish(self, z: Tensor, coarse: Tensor, weights: Weights) -> Tensor:
         """The skip and the layer, in the dtype of `coarse` (float64 when predicting)."""
         dtype = coarse.dtype
         step = z.to(dtype) * self.scale.to(dtype)
@@ -125,7 +150,7 @@ class Downscaler(nn.Module):
         field = self._base(coarse, dtype) + step
         if self.layer is None:
             return field
-        if isinstance(weights, Projection):
+        if not isinstance(weights, Tensor):
             if self.constraint != "projection":
                 raise ValueError(f"{self.constraint} acts on whole blocks only")
             return weights(field, coarse)

@@ -9,7 +9,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import nn
 
-from baselines import dfno, edsr, espcn, reslim, resnet, srcnn, unet
+from baselines import (
+    dfno,
+    edsr,
+    espcn,
+    loan,
+    memoriser,
+    reslim,
+    resnet,
+    srcnn,
+    srdrn,
+    unet,
+    vit,
+)
+from baselines.settings import apply_setting
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen, nearest, read_table, validate
 
@@ -33,6 +46,15 @@ MODELS: dict[str, Family] = {
     "resnet": Family("ResNet", resnet.REFERENCE, resnet.ResNetConfig, resnet.ResNet),
     "dfno": Family("DFNO", dfno.REFERENCE, dfno.DFNOConfig, dfno.DFNO),
     "reslim": Family("Reslim", reslim.REFERENCE, reslim.ReslimConfig, reslim.Reslim),
+    "srdrn": Family("SRDRN", srdrn.REFERENCE, srdrn.SRDRNConfig, srdrn.SRDRN),
+    "vit": Family("ViT of ClimateLearn", vit.REFERENCE, vit.ViTConfig, vit.ViT),
+    "loan": Family("LOAN", loan.REFERENCE, loan.LOANConfig, loan.LOAN),
+    "memoriser": Family(
+        "location memoriser (control)",
+        memoriser.REFERENCE,
+        memoriser.MemoriserConfig,
+        memoriser.Memoriser,
+    ),
 }
 
 
@@ -50,6 +72,32 @@ class TrainingConfig(Frozen):
     precision: Literal["float32", "bf16", "auto"]
     """`auto` is bf16 where the processor has units for it, float32 elsewhere."""
     threads: Annotated[int, Field(ge=1)]
+    loss: Literal["mse", "mae", "log_mse", "amse", "quantile"] = "mse"
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The level of the quantile loss."""
+    tv: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Weight of the total-variation prior, added to the loss."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """Weight of the violation in the soft constraint."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the moving average of the weights, which is validated and kept; 0 is none."""
+    clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Largest norm of the gradient; longer ones are scaled down. 0 is none."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after so many validations without a new best; 0 is never."""
+    balance: Literal["samples", "regions"] = "samples"
+    """Draw all samples alike, or all regions alike and then a sample of the region."""
+    data: Literal["memory", "stream"] = "memory"
+    """Hold the training pairs in memory, or read them as they are needed."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that read a stream ahead; 0 reads in the training process."""
+    overfit: bool = False
+    """Fit on the first batch alone, again and again, and validate on it: what cannot learn that can
+    learn nothing."""
+    compile: bool = False
+    """Compile the network with torch.compile; needs a C++ compiler on a CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is a GPU where there is one."""
 
 
 class ModelConfig(Frozen):
@@ -80,7 +128,7 @@ def load_config(
         path = file or packaged
         table = read_table(path)
     for setting in settings:
-        _apply(table, setting)
+        apply_setting(table, setting, example="training.steps=100")
     config = validate(table, ModelConfig, where=path.name)
     network = validate(config.network, chosen.config, where=f"{path.name}: network")
     return config.model_copy(update={"network": network.model_dump()})
@@ -90,27 +138,3 @@ def build_network(model: str, config: ModelConfig, *, channels: int, factor: flo
     """The network with fresh weights from torch's global generator."""
     chosen = family(model)
     return chosen.build(channels, factor, chosen.config.model_validate(config.network))
-
-
-def _apply(table: dict[str, Any], setting: str) -> None:
-    key, equals, value = setting.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not (equals and dot and isinstance(table.get(section), dict)):
-        raise InputError(
-            Problem(
-                f"--set {setting}", "section.key=value", "this",
-                "For example `--set training.steps=100`.",
-            )
-        )  # fmt: skip
-    table[section][name] = _parse(value.strip())
-
-
-def _parse(value: str) -> int | float | str | bool:
-    if value in ("true", "false"):
-        return value == "true"
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value

@@ -14,14 +14,14 @@ from pydantic import (
 )
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.downscaler import Downscaler, Scaling, physical_bounds
 from baselines.models import ModelConfig, build_network, family
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
 from benchmark.grid import region_grid
-from benchmark.model_card import Constraint, ModelCard, SourceSet, without_empty_sources
+from benchmark.model_card import Constraint, ModelCard, SourceSet, without_later
 from benchmark.task import Task
 from benchmark.toml_model import Frozen
 
@@ -34,9 +34,15 @@ class Request(Frozen):
     task: str
     data_hash: str
     model: str
-    regime: Literal["zero_shot", "oracle"]
+    regime: Literal["zero_shot", "few_shot", "oracle"]
     sources: SourceSet = ()
     """The training regions to fit on; empty for those of the regime."""
+    target_only: bool = False
+    """The oracle that learns from the OOD test regions alone."""
+    selection: Literal["val_id", "val_ood"] = "val_id"
+    """The regions whose validation period picks the weights."""
+    start: str = ""
+    """Of a few-shot run: the digest of the run's weights that it starts from."""
     constraint: Constraint
     skip: bool
     seed: int
@@ -46,11 +52,22 @@ class Request(Frozen):
     def _sources_are_a_choice(self) -> Self:
         if self.sources and self.regime == "oracle":
             raise ValueError("no sources with the oracle, whose regions are fixed")
+        if self.target_only and self.regime != "oracle":
+            raise ValueError("only the oracle may know nothing but its targets")
+        if self.selection == "val_ood" and self.regime != "zero_shot":
+            raise ValueError("val_ood selects zero-shot runs only")
+        if bool(self.start) != (self.regime == "few_shot"):
+            raise ValueError("a few-shot run starts from another run, and no other does")
         return self
+
+    @property
+    def variant(self) -> str:
+        """The model's name in tables and paths: what has no place of its own is a suffix."""
+        return self.model + ("-val-ood" if self.selection == "val_ood" else "")
 
     @model_serializer(mode="wrap")
     def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_empty_sources(dump(self))
+        return without_later(dump(self))
 
 
 class Point(Frozen):
@@ -75,6 +92,7 @@ class RunRecord(Frozen):
     best_step: int
     seconds: float
     hardware: str
+    processes: int = 1
     packages: dict[str, str]
 
     @property
@@ -98,16 +116,18 @@ def build(request: Request, scaling: Scaling, task: Task) -> Downscaler:
 def card(record: RunRecord, *, constraint: Constraint) -> ModelCard:
     """The declaration of a run's predictions."""
     request, chosen = record.request, family(record.request.model)
+    judged = request.selection == "val_ood"
     return ModelCard(
         task=request.task,
-        model=request.model,
-        title=chosen.title,
+        model=request.variant,
+        title=f"{chosen.title}, selected on val_ood" if judged else chosen.title,
         reference=chosen.reference,
         regime=request.regime,
         sources=request.sources,
+        target_only=request.target_only,
         constraint=constraint,
         skip=request.skip,
-        selection="val_id",
+        selection="none" if request.regime == "few_shot" else request.selection,
         seed=request.seed,
         parameters=record.parameters,
     )
@@ -163,14 +183,24 @@ def load_run(folder: Path, task: Task) -> tuple[RunRecord, Downscaler]:
     with torch.random.fork_rng(devices=[]):
         model = build(record.request, record.scaling, task)
     tensors, _ = load_tensors(folder / WEIGHTS)
-    load_weights(model, tensors, folder / WEIGHTS)
+    load_weights(model.network, tensors, folder / WEIGHTS)
     return record, model.eval()
 
 
-def load_weights(model: Downscaler, tensors: dict[str, Tensor], path: Path) -> None:
+def other_run(folder: Path) -> InputError:
+    """The error of a folder that holds a run with other settings."""
+    return InputError(
+        Problem(
+            str(folder), "an empty folder or this very run", "a run with other settings",
+            "Choose another --out, or delete the folder.",
+        )
+    )  # fmt: skip
+
+
+def load_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Put weights into a network; InputError when they are those of another one."""
     try:
-        model.network.load_state_dict(tensors)
+        network.load_state_dict(tensors)
     except RuntimeError as error:
         raise InputError(
             Problem(

@@ -18,7 +18,7 @@ def whole_factor(model: str, factor: float) -> int:
         raise InputError(
             Problem(
                 model, "a whole factor of at least 2", f"{factor:g}",
-                "Choose a model that interpolates first: unet, resnet or dfno.",
+                "Choose a model that interpolates first, such as unet, resnet or loan.",
             )
         )  # fmt: skip
     return int(factor)

@@ -90,13 +90,18 @@ class AreaOverlap:
         return np.ascontiguousarray((self.matrix @ columns).T).reshape(*lead, *self.coarse_shape)
 
     @property
+    def is_partition(self) -> bool:
+        """Whether every fine cell lies in one coarse cell."""
+        return bool(self.matrix.nnz == self.matrix.shape[1])
+
+    @property
     def block_weights(self) -> Array:
         """(ny, nx) weight of each fine cell in its coarse cell; they sum to 1 in each block.
 
         Errors: ValueError where the coarse cells do not partition the fine ones (factor 2.5),
         since a cell then has no single weight.
         """
-        if self.matrix.nnz != self.matrix.shape[1]:
+        if not self.is_partition:
             raise ValueError(
                 "the coarse cells do not partition the fine cells (is the factor an integer?)"
             )

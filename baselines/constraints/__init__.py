@@ -12,6 +12,7 @@ from torch import Tensor
 
 from baselines.constraints import rules
 from baselines.constraints.blocks import Layer, Rule, block_mean, on_blocks, on_windows
+from baselines.constraints.overlapping import Overlapping
 from baselines.constraints.projection import Projection
 from baselines.constraints.soft import clip, soft_loss, violation
 from baselines.constraints.spaces import affine_space, log_space, physical
@@ -20,6 +21,7 @@ __all__ = [
     "LAYERS",
     "Bounds",
     "Layer",
+    "Overlapping",
     "Projection",
     "Rule",
     "add",

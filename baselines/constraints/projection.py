@@ -45,7 +45,8 @@ class Projection(nn.Module):
 
     def __init__(self, overlap: AreaOverlap) -> None:
         super().__init__()
-        unit = overlap.area.mean()
+        unit = float(overlap.area.mean())
+        self.unit = unit
         for name, values in (
             ("share_y", overlap.in_y),
             ("share_x", overlap.in_x),
@@ -61,12 +62,21 @@ class Projection(nn.Module):
         dtype = field.dtype
         # Autocast would take the products of the shares in bfloat16.
         with torch.autocast(field.device.type, enabled=False):
-            share_y, share_x = self.share_y.to(dtype), self.share_x.to(dtype)
-            mass = share_y @ (field * self.area.to(dtype)) @ share_x.T
-            lack = self.total.to(dtype) * coarse - mass
+            lack = self.total.to(dtype) * coarse - self._mass(field)
             columns = lack.reshape(-1, self.inverse.shape[0]).T
             change = _Symmetric.apply(columns, self.inverse.to(dtype)).T.reshape(lack.shape)
-            return field + share_y.T @ change @ share_x
+            return field + self.share_y.to(dtype).T @ change @ self.share_x.to(dtype)
+
+    def coarsen(self, field: Tensor) -> Tensor:
+        """A f: (..., ny, nx) to (..., Ny, Nx), in float32 or wider."""
+        field, _ = widened(field, field)
+        with torch.autocast(field.device.type, enabled=False):
+            return self._mass(field) / self.total.to(field.dtype)
+
+    def _mass(self, field: Tensor) -> Tensor:
+        """S (area f): what each coarse cell holds."""
+        dtype = field.dtype
+        return self.share_y.to(dtype) @ (field * self.area.to(dtype)) @ self.share_x.to(dtype).T
 
 
 class _Symmetric(torch.autograd.Function):

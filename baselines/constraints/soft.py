@@ -4,17 +4,25 @@ import torch
 from torch import Tensor
 
 from baselines.constraints.blocks import block_factor, block_mean, split, widened
+from baselines.constraints.overlapping import Overlapping
 
 ALPHA = 0.99
 """Weight of the violation in the main tables of Harder et al. (2023)."""
 
 
-def violation(predicted: Tensor, coarse: Tensor, weights: Tensor, area: Tensor) -> Tensor:
+def violation(
+    predicted: Tensor, coarse: Tensor, weights: Tensor | Overlapping, area: Tensor
+) -> Tensor:
     """(channel,) area-weighted mean square of A y - x over samples and blocks, in units squared.
 
     predicted (batch, channel, ny, nx), coarse (batch, channel, Ny, Nx); weights sum to 1 in each
-    block, area is the cells' in any unit, both (batch or 1, 1, ny, nx).
+    block, area is the cells' in any unit, both (batch or 1, 1, ny, nx). Where coarse cells share
+    fine ones, weights are the batch's operators, which know the areas.
     """
+    if isinstance(weights, Overlapping):
+        squares = (weights.coarsen(predicted) - coarse).square()
+        blocks = weights.totals().to(squares.dtype)
+        return (blocks * squares).sum(dim=(0, 2, 3)) / blocks.sum()
     factor = block_factor(predicted, coarse)
     predicted, coarse, weights, area = widened(predicted, coarse, weights, area)
     squares = (block_mean(predicted, weights, factor) - coarse).square()

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.modelling import describe, open_predictor
+from benchmark.cli.modelling import open_predictor
 from benchmark.cli.output import progress
+from benchmark.cli.training import describe
 from benchmark.evaluate import score
 from benchmark.pair_store import PairStore
 from benchmark.prediction_store import expected_regions, write_predictions

@@ -17,13 +17,13 @@ from benchmark.cli import (
     scoring,
     shifting,
     tasks,
+    training,
 )
 from benchmark.cli.output import print_problems
 from benchmark.errors import InputError
 
 EXTRAS = {
     "torch": "train",
-    "safetensors": "train",
     "jinja2": "site",
     "matplotlib": "site",
 }
@@ -40,7 +40,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Does your downscaling model work elsewhere? Build a task, train, predict, score, show.",
 )
-for module in (demo, tasks, shifting, modelling, constraining, scoring, comparing, conformance):
+for module in (
+    demo,
+    tasks,
+    shifting,
+    training,
+    modelling,
+    constraining,
+    scoring,
+    comparing,
+    conformance,
+):
     module.add_to(app)
 
 

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from benchmark.errors import Problem
+from benchmark.errors import InputError, Problem
 from benchmark.results import Headline, Scores
 from benchmark.task import Task
+from benchmark.toml_model import nearest
 
 DataOption = Annotated[
     Path | None,
@@ -89,6 +90,12 @@ def progress(title: str) -> Iterator[Advance]:
             bar.update(task, completed=done, total=total, note=text)
 
         yield advance
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> None:
+    """InputError with the nearest known value where an option has none of them."""
+    if value not in known:
+        raise InputError(Problem(option, " or ".join(known), value, nearest(value, list(known))))
 
 
 def counted(names: Iterable[str], total: int, advance: Advance) -> None:

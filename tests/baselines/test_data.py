@@ -12,8 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from baselines.constraints import block_mean
-from baselines.data import fit_scaling, load_pairs, source_regions
+from baselines.data import fit_scaling, load_pairs
 from baselines.runs import Request
+from baselines.sources import source_regions
 from baselines.training import train
 from benchmark.errors import InputError
 from benchmark.pair_store import PairStore, RegionStore

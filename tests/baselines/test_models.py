@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from baselines.adaptation.few_shot import CONFIG
+from baselines.context import Context
 from baselines.models import MODELS, ModelConfig, build_network, family, load_config
+from baselines.statistical import STATISTICAL
 from benchmark.errors import InputError
 
 CONFIGS = sorted(
@@ -14,6 +17,9 @@ CONFIGS = sorted(
     for entry in (resources.files("baselines") / "configs").iterdir()
     if entry.name.endswith(".toml")
 )
+
+
+OF_NETWORKS = [f"{name}.toml" for name in (*MODELS, "demo")]
 
 
 def packaged(name: str) -> Path:
@@ -27,14 +33,23 @@ def test_every_network_has_a_config_of_its_own() -> None:
         assert isinstance(load_config(name), ModelConfig)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_is_of_something() -> None:
+    """A network, a statistical model, the demo or fine-tuning: none is left over."""
+    others = {f"{name}.toml" for name in STATISTICAL} | {CONFIG}
+    assert set(CONFIGS) <= set(OF_NETWORKS) | others
+
+
+@pytest.mark.parametrize("name", OF_NETWORKS)
 def test_packaged_configs_load_and_build(name: str) -> None:
-    """Every file in baselines/configs is valid for the network that it is for."""
+    """Each is valid for the network that it is for."""
     model = name.removesuffix(".toml")
     model = model if model in MODELS else "srcnn"
     config = load_config(model, file=packaged(name))
     network = build_network(model, config, channels=3, factor=4)
-    assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3, 32, 32)
+    map_of_two = torch.zeros(1, 2, 32, 32)
+    context = Context(static=map_of_two, place=map_of_two, clock=torch.zeros(1, 4, 1, 1))
+    words = (context,) if getattr(network, "reads_context", False) else ()
+    assert network(torch.zeros(1, 3, 8, 8), *words).shape == (1, 3, 32, 32)
     assert config.training.steps % config.training.validate_every == 0
 
 

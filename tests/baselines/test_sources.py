@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from baselines.data import fit_scaling, load_pairs, source_regions
+from baselines.data import fit_scaling, load_pairs
 from baselines.runs import CHECKPOINT, RECORD, Request, card, read_record
+from baselines.sources import source_regions
 from baselines.training import train
 from benchmark.errors import InputError
 from benchmark.pair_store import PairStore

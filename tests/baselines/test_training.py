@@ -11,11 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from baselines import training
-from baselines.data import Pairs, fit_scaling, load_pairs, source_regions
+from baselines import fit, training
+from baselines.data import Pairs, fit_scaling, load_pairs
+from baselines.launch import resolve_precision
+from baselines.losses import mean_square as loss
 from baselines.models import TrainingConfig
 from baselines.runs import CHECKPOINT, RECORD, WEIGHTS, Request, RunRecord
-from baselines.training import loss, resolve_precision, train
+from baselines.sources import source_regions
+from baselines.training import train
 from benchmark.errors import InputError
 from benchmark.pair_store import PairStore
 from benchmark.task import Task
@@ -229,13 +232,13 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 ) -> None:
     """InputError that names the step; what was saved before still leads to the undisturbed run."""
     undisturbed = train(store, tiny(), tmp_path / "undisturbed")
-    original = training._learning_rate
+    original = fit.learning_rate
 
     def leap(step: int, config: TrainingConfig) -> float:
         return 1e30 if step == 5 else original(step, config)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_learning_rate", leap)
+        patch.setattr(fit, "learning_rate", leap)
         with pytest.raises(InputError, match="training step 7"):
             train(store, tiny(), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == [CHECKPOINT]
@@ -291,10 +294,10 @@ def test_precision_is_resolved_and_recorded(store: PairStore, tiny: Make, tmp_pa
 def test_cosine_schedule_falls_to_zero_and_constant_does_not(tiny: Make) -> None:
     """Half a cosine over the steps: full at the start, half in the middle, next to 0 at the end."""
     cosine = tiny("training.steps=100").config.training
-    rates = [training._learning_rate(step, cosine) for step in range(100)]
+    rates = [fit.learning_rate(step, cosine) for step in range(100)]
     assert rates[0] == cosine.learning_rate
     assert rates[50] == pytest.approx(cosine.learning_rate / 2)
     assert rates[-1] < 1e-3 * cosine.learning_rate
     assert all(a > b for a, b in pairwise(rates))
     constant = tiny("training.schedule=constant").config.training
-    assert {training._learning_rate(step, constant) for step in range(10)} == {0.01}
+    assert {fit.learning_rate(step, constant) for step in range(10)} == {0.01}
