@@ -151,9 +151,10 @@ def find_beside(row: ScoredRow, name: str) -> ScoredRow:
 
 
 def oracles_beside(row: ScoredRow) -> list[ScoredRow]:
-    """The oracle rows that no pretraining has helped, in the row's results tree."""
+    """The oracle rows beside a row that know the sources too and have no pretraining."""
     cards = _oracle_cards(row)
-    return [find_beside(row, key) for key, card in cards.items() if card.exposure == "none"]
+    honest = {k: c for k, c in cards.items() if c.exposure == "none" and not c.target_only}
+    return [find_beside(row, key) for key in honest]
 
 
 def own_oracle(row: ScoredRow) -> ScoredRow | None:

@@ -38,6 +38,11 @@ SourceSet = Annotated[tuple[Slug, ...], AfterValidator(_in_order)]
 """Names of training regions; empty means all that the regime allows."""
 
 
+def variant_suffix(card: "ModelCard") -> str:
+    """`-target-only` or `-from-REGION+REGION` for names of files; empty for most rows."""
+    return "-target-only" if card.target_only else source_suffix(card.sources)
+
+
 def source_suffix(sources: Sequence[str]) -> str:
     """`-from-REGION+REGION` for names of files; empty for the regime's own regions."""
     if not sources:
@@ -48,9 +53,13 @@ def source_suffix(sources: Sequence[str]) -> str:
     return f"-from-{len(sources)}-regions-{text_digest(joined)[:8]}"
 
 
-def without_empty_sources(dumped: dict[str, Any]) -> dict[str, Any]:
-    """Files and digests of what is older than source sets keep their bytes."""
-    return {key: value for key, value in dumped.items() if key != "sources" or value}
+LATER = ("sources", "target_only")
+"""Keys that are younger than committed rows."""
+
+
+def without_later(dumped: dict[str, Any]) -> dict[str, Any]:
+    """Files and digests of what is older than a key that says nothing keep their bytes."""
+    return {key: value for key, value in dumped.items() if key not in LATER or value}
 
 
 class ModelCard(Frozen):
@@ -74,6 +83,8 @@ class ModelCard(Frozen):
     """The regions whose labelled training days it has seen, where they are a choice of the
     task's training regions; empty for those of the regime (zero_shot: all of them; oracle: the
     OOD ones too)."""
+    target_only: bool = False
+    """True for the oracle that has seen the OOD test regions and no training region."""
     exposure: Exposure = "none"
     constraint: Constraint = "none"
     skip: bool = False
@@ -89,11 +100,13 @@ class ModelCard(Frozen):
     def _sources_are_a_choice(self) -> Self:
         if self.sources and (self.null or self.regime == "oracle"):
             raise ValueError("no sources with a null or the oracle, whose regions are fixed")
+        if self.target_only and self.regime != "oracle":
+            raise ValueError("target_only with the oracle alone")
         return self
 
     @model_serializer(mode="wrap")
     def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_empty_sources(dump(self))
+        return without_later(dump(self))
 
 
 def read_card(path: Path) -> ModelCard:

@@ -15,7 +15,7 @@ from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
 from benchmark.metric_table import lacking
 from benchmark.metrics import BOARDS, METRICS
-from benchmark.model_card import ModelCard, source_suffix
+from benchmark.model_card import ModelCard, variant_suffix
 from benchmark.statistics import STATISTICS
 from benchmark.toml_model import Frozen
 
@@ -62,6 +62,10 @@ class Run(Frozen):
     """Compiled kernels, or numpy."""
 
 
+RowKey = tuple[str, int, str, bool, str, str, tuple[str, ...], bool]
+"""What the seeds of one row share; see `Scores.key`."""
+
+
 class Scores(Frozen):
     """One scored model. metrics: variable, metric, region, stratum to value."""
 
@@ -83,18 +87,21 @@ class Scores(Frozen):
     run: Run
 
     @property
-    def key(self) -> tuple[str, int, str, bool, str, str, tuple[str, ...]]:
+    def key(self) -> RowKey:
         """What the seeds of one row share: all of its card that tells rows apart."""
         card = self.model
         variant = (card.constraint, card.skip, card.regime, card.exposure)
-        return card.model, card.revision, *variant, card.sources
+        return card.model, card.revision, *variant, card.sources, card.target_only
 
 
 def row_folder(root: Path, scores: Scores) -> Path:
-    """RELEASE/TASK/MODEL/CONSTRAINT-REGIME[-from-SOURCES]/seed-N; a skip is part of MODEL."""
+    """RELEASE/TASK/MODEL/CONSTRAINT-REGIME[-VARIANT]/seed-N; a skip is part of MODEL.
+
+    VARIANT: see `variant_suffix`.
+    """
     card = scores.model
     model = f"{card.model}-skip" if card.skip else card.model
-    variant = f"{card.constraint}-{card.regime}{source_suffix(card.sources)}"
+    variant = f"{card.constraint}-{card.regime}{variant_suffix(card)}"
     return root / scores.release / scores.task / model / variant / f"seed-{card.seed}"
 
 

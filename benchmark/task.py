@@ -4,12 +4,19 @@ A task is one TOML file in `benchmark/tasks/`. Its name and revision together st
 everything that decides what a score means; changing any of it needs a new revision.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cache
 from importlib import resources
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from benchmark.bins import Bins
 from benchmark.errors import InputError, Problem
@@ -151,6 +158,32 @@ class Periods(Frozen):
     embargo_hours: Annotated[float, Field(ge=0)]
 
 
+class FewShot(Frozen):
+    """The labelled days of each target region that `few_shot` may learn from.
+
+    days: how many; draws: several sets of as many UTC days of the training period, common to all
+    regions. Seed N learns from draw N modulo their number, so that the choice of days is part of
+    the spread over seeds.
+    """
+
+    days: Annotated[int, Field(ge=1)]
+    draws: Annotated[tuple[tuple[date, ...], ...], Field(min_length=1)]
+
+    def draw(self, seed: int) -> tuple[date, ...]:
+        """The days of a seed."""
+        return self.draws[seed % len(self.draws)]
+
+    @model_validator(mode="after")
+    def _draws_are_as_stated(self) -> Self:
+        if any(len(draw) != self.days for draw in self.draws):
+            raise ValueError(f"draws of {self.days} day(s) each")
+        if any(list(draw) != sorted(set(draw)) for draw in self.draws):
+            raise ValueError("days in ascending order within a draw, each once")
+        if len(set(self.draws)) != len(self.draws):
+            raise ValueError("draws that differ")
+        return self
+
+
 class Primary(Frozen):
     """What alone ranks; its board follows from the metric (CRPS: probabilistic)."""
 
@@ -203,7 +236,23 @@ class Task(Frozen):
     vectors: tuple[Vector, ...] = ()
     variables: Annotated[tuple[Variable, ...], Field(min_length=1)]
     periods: Periods
+    few_shot: FewShot | None = None
+    """None where the task has no such regime."""
     regions: Annotated[tuple[Region, ...], Field(min_length=1)]
+
+    @field_validator("few_shot")
+    @classmethod
+    def _labelled_days_are_training_days(
+        cls, few_shot: FewShot | None, info: ValidationInfo
+    ) -> FewShot | None:
+        periods = info.data.get("periods")
+        if few_shot is None or periods is None:
+            return few_shot
+        train = periods.train
+        for day in sorted({day for draw in few_shot.draws for day in draw}):
+            if not train.first <= datetime.combine(day, time()) <= train.last:
+                raise ValueError(f"days that begin in the training period, not {day}")
+        return few_shot
 
     @property
     def id(self) -> str:

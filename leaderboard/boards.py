@@ -146,12 +146,13 @@ def _board(logs: BoardLogs, variable: Variable, primary: bool, order: dict[str, 
         return mean if math.isfinite(mean) or mean < 0 else math.inf
 
     failed = {g.slug: failed_in(rows, g, logs.board, name) for g in rows.groups}
-    # A failed oracle is no measure of others.
+    # A failed oracle is no measure of others; one of the targets alone is there for reference.
     oracles = [
         group
         for group in rows.groups
         if group.card.regime == "oracle"
         and group.card.exposure == "none"
+        and not group.card.target_only
         and not failed[group.slug]
     ]
     best_null = min(rows.nulls, key=ood)

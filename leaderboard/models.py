@@ -51,6 +51,7 @@ def write_model(
         ("Constraint", card.constraint),
         ("Regime", card.regime),
         *([("Trained on", ", ".join(card.sources))] if card.sources else []),
+        *([("Trained on", "the OOD test regions only")] if card.target_only else []),
         ("Exposure", card.exposure),
         ("Selection", card.selection),
         ("Parameters", f"{card.parameters:,}"),

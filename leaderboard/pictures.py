@@ -133,7 +133,7 @@ def save_svg(figure: Figure, path: Path) -> None:
 
 def _point(entry: Entry) -> Array | None:
     """(ID, OOD) skill; None where one is missing, or the ID regions are not all trained on."""
-    if entry.group.card.sources:
+    if entry.group.card.sources or entry.group.card.target_only:
         return None
     skills = [as_skill(entry.skill[split].mean) for split in TEST_SPLITS]
     return None if any(math.isnan(skill) for skill in skills) else np.array(skills)

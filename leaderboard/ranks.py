@@ -61,7 +61,7 @@ def section_of(card: ModelCard) -> str:
     """Which section a row stands in: regimes, exposed models and source sets are never mixed."""
     if card.null:
         return "null"
-    if card.sources:
+    if card.sources or card.target_only:
         return "sources"
     return card.regime if card.exposure == "none" else f"exposed-{card.regime}"
 

@@ -14,11 +14,12 @@ from benchmark.domain import scored_names
 from benchmark.errors import InputError, Problem
 from benchmark.invariants import check_invariants
 from benchmark.metrics import BOARDS
-from benchmark.model_card import ModelCard, check_sources, read_card, source_suffix
+from benchmark.model_card import ModelCard, check_sources, read_card, variant_suffix
 from benchmark.results import (
     CARD,
     CASES,
     SCORES,
+    RowKey,
     Scores,
     check_board_sums,
     find_scores,
@@ -96,11 +97,11 @@ class Group:
 
     @property
     def slug(self) -> str:
-        """A name for files: MODEL[-skip]-CONSTRAINT-REGIME[-EXPOSURE][-from-SOURCES]."""
+        """A name for files: MODEL[-skip]-CONSTRAINT-REGIME[-EXPOSURE][-VARIANT]."""
         card = self.card
         model = f"{card.model}-skip" if card.skip else card.model
         exposed = "" if card.exposure == "none" else f"-{card.exposure}"
-        return f"{model}-{card.constraint}-{card.regime}{exposed}{source_suffix(card.sources)}"
+        return f"{model}-{card.constraint}-{card.regime}{exposed}{variant_suffix(card)}"
 
     @property
     def name(self) -> str:
@@ -114,6 +115,7 @@ def _spoken(card: ModelCard) -> str:
     constraint = "" if card.null or card.constraint == "none" else card.constraint
     regime = "" if card.regime == "zero_shot" else card.regime
     origin = f"from {' + '.join(card.sources)}" if card.sources else ""
+    origin = "targets only" if card.target_only else origin
     return ", ".join(word for word in (constraint, regime, origin) if word)
 
 
@@ -321,7 +323,7 @@ def same(computed: float, written: float | None) -> bool:
 
 
 def _group(rows: list[Row]) -> tuple[Group, ...]:
-    groups: dict[tuple[str, int, str, bool, str, str, tuple[str, ...]], list[Row]] = {}
+    groups: dict[RowKey, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.scores.key, []).append(row)
     ordered = sorted(groups.items())

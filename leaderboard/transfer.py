@@ -102,8 +102,8 @@ def transfer_matrix(rows: TaskRows, board: str, variable: str) -> Matrix:
     """S of every trained row in every test region, beside the reference's and zero-shot's.
 
     Lines of a family: all training regions (zero_shot), each source set by size and name, the
-    oracle. Rows of other regimes are families of their own: target inputs are no source set, and
-    labelled target days are a regime. Exposed rows are families apart.
+    oracle, that of the targets only. Rows of other regimes are families of their own: target inputs
+    are no source set, and labelled target days are a regime. Exposed rows are families apart.
     """
     targets = tuple((split, region_names(rows.task, split)) for split in TEST_SPLITS)
     found: dict[tuple[object, ...], list[Group]] = {}
@@ -126,7 +126,7 @@ def _family(card: ModelCard) -> tuple[object, ...]:
 def _lines(rows: TaskRows, members: Sequence[Group], board: str, variable: str) -> Family:
     def place(group: Group) -> tuple[int, int, tuple[str, ...]]:
         card = group.card
-        last = 2 if card.regime == "oracle" else 1 if card.sources else 0
+        last = 2 + card.target_only if card.regime == "oracle" else 1 if card.sources else 0
         return last, len(card.sources), card.sources
 
     ordered = sorted(members, key=place)
@@ -152,6 +152,8 @@ def _name(card: ModelCard) -> str:
 def _title(card: ModelCard) -> str:
     if card.sources:
         return " + ".join(card.sources)
+    if card.target_only:
+        return "OOD regions only (oracle)"
     return (
         "training and OOD regions (oracle)" if card.regime == "oracle" else "all training regions"
     )
@@ -197,10 +199,11 @@ def _log_scores(
 def relation(task: Task, card: ModelCard, target: str) -> Relation:
     """What a target region is to the regions that a row was trained on."""
     region = task.region(target)
-    trained = card.sources or tuple(r.name for r in task.regions_of("train"))
+    own = task.regions_of("test_ood" if card.target_only else "train")
+    trained = card.sources or tuple(r.name for r in own)
     if target in trained or (card.regime == "oracle" and region.role == "test_ood"):
         return "source"
-    if region.role == "test_ood":
+    if region.role == "test_ood" or card.target_only:
         return "elsewhere"
     distances = [_distance_km(region, task.region(name)) for name in trained]
     return "near" if min(distances) < max(task.buffer_km, 1e-9) else "held_out"

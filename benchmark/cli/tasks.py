@@ -110,6 +110,14 @@ def _show(contract: Task, console: Console) -> None:
         f"test_ood: {len(ood)} regions in {clusters} clusters "
         f"(boxes closer than {contract.cluster_km:g} km count as one)"
     )
+    if contract.few_shot:
+        draws = "; ".join(
+            ", ".join(day.isoformat() for day in draw) for draw in contract.few_shot.draws
+        )
+        console.print(
+            f"few_shot: {contract.few_shot.days} labelled day(s) of each test_ood region, "
+            f"{len(contract.few_shot.draws)} draws, seed after seed: {draws}"
+        )
     for source in contract.sources:
         console.print(f"{source.product} ({source.licence}): {source.attribution.strip()}")
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from baselines import training
+from baselines import fit, training
 from baselines.constraints import violation
 from baselines.data import load_pairs
+from baselines.losses import LOSSES, mean_square
 from baselines.network import open_network
 from baselines.runs import Request, load_run
 from baselines.training import train
@@ -33,7 +34,7 @@ def test_a_layer_that_is_trained_in_conserves_elsewhere(
     assert constraint in HARD_CONSTRAINTS
     record = train(store, tiny(constraint=constraint, skip=skip), tmp_path)
     assert len({point.train for point in record.curve}) > 1
-    network = open_network(tmp_path, store.task)
+    network = open_network(tmp_path, store)
     assert network.card.constraint == constraint
     region = store.region("andes-south")
     fields = network.predict(region, STEPS)
@@ -60,7 +61,7 @@ def test_the_soft_loss_trades_error_for_violation(
             found, validation.coarse, validation.block_weights, validation.area
         ).numpy()
         violated[name] = (squares / record.scaling.increment**2).mean()
-        error[name] = training.loss(found, validation, record.scaling).item()
+        error[name] = mean_square(found, validation, record.scaling).item()
         assert min(point.val for point in record.curve) == pytest.approx(error[name], rel=1e-4)
     assert violated["soft"] < 0.9 * violated["none"]
 
@@ -71,7 +72,7 @@ def test_the_soft_loss_is_what_is_minimised(
     """0.01 of the plain loss and 0.99 of the violation in the same units, at every step."""
     plain: list[float] = []
     squares: list[float] = []
-    loss, violated = training.loss, training.violation
+    loss, violated = mean_square, fit.violation
     units: list[NDArray[np.float64]] = []
 
     def seen_loss(*words: object) -> torch.Tensor:
@@ -84,8 +85,8 @@ def test_the_soft_loss_is_what_is_minimised(
         squares.append(float((value.detach().numpy() / units[0]).mean()))
         return value
 
-    monkeypatch.setattr(training, "loss", seen_loss)
-    monkeypatch.setattr(training, "violation", seen_violation)
+    monkeypatch.setitem(LOSSES, "mse", seen_loss)
+    monkeypatch.setattr(fit, "violation", seen_violation)
     fit_scaling = training.fit_scaling
 
     def scaling(*words: object) -> object:

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from baselines import network
-from baselines.data import fit_scaling, source_regions
+from baselines.data import fit_scaling
 from baselines.downscaler import Downscaler, Scaling
 from baselines.network import Network, open_network
 from baselines.nulls import null
 from baselines.runs import CHECKPOINT, RECORD, WEIGHTS, Request, build
+from baselines.sources import source_regions
 from baselines.training import train
 from benchmark.errors import InputError
 from benchmark.model_card import ModelCard
@@ -144,7 +145,7 @@ def test_a_trained_run_conserves_as_its_card_says(
     constraint: str, post_hoc: bool, bound: bool,
 ) -> None:  # fmt: skip
     """From training through the files to the predictions of every test region."""
-    predictor = open_network(trained(constraint=constraint), task, post_hoc=post_hoc)
+    predictor = open_network(trained(constraint=constraint), store, post_hoc=post_hoc)
     assert predictor.card.constraint == ("post_hoc" if post_hoc else constraint)
     for region in expected_regions(store):
         steps = region.steps(task.periods.test)
@@ -168,12 +169,12 @@ def test_only_the_rounding_of_the_stored_values_is_left(
 
 
 def test_post_hoc_changes_nothing_but_the_block_means(
-    store: PairStore, task: Task, trained: Callable[..., Path]
+    store: PairStore, trained: Callable[..., Path]
 ) -> None:
     """Projected predictions are the plain ones plus one number a block."""
     folder, region = trained(), store.region("andes-south")
-    plain = open_network(folder, task).predict(region, everything(region))
-    projected = open_network(folder, task, post_hoc=True).predict(region, everything(region))
+    plain = open_network(folder, store).predict(region, everything(region))
+    projected = open_network(folder, store, post_hoc=True).predict(region, everything(region))
     change = (projected["t2m"] - plain["t2m"]).reshape(24, 8, 4, 8, 4)
     assert np.ptp(change, axis=(2, 4)).max() < 1e-3
     assert abs(change).max() > 0.1
@@ -181,18 +182,20 @@ def test_post_hoc_changes_nothing_but_the_block_means(
 
 @pytest.mark.parametrize("constraint", ["add", "softmax"])
 def test_post_hoc_on_a_run_with_a_layer_is_refused(
-    task: Task, trained: Callable[..., Path], constraint: str
+    store: PairStore, trained: Callable[..., Path], constraint: str
 ) -> None:
     """It would change the card and nothing else."""
     folder = trained(constraint=constraint)
     with pytest.raises(InputError, match=f"one with {constraint}"):
-        open_network(folder, task, post_hoc=True)
+        open_network(folder, store, post_hoc=True)
 
 
-def test_the_card_says_what_was_trained(task: Task, trained: Callable[..., Path]) -> None:
+def test_the_card_says_what_was_trained(
+    store: PairStore, task: Task, trained: Callable[..., Path]
+) -> None:
     """Regime, skip, seed, selection and size come from the run's record."""
     folder = trained(constraint="add", skip=False, seed=9, regime="oracle")
-    card = open_network(folder, task).card
+    card = open_network(folder, store).card
     assert (card.task, card.model, card.regime) == (task.id, "srcnn", "oracle")
     assert (card.constraint, card.skip, card.seed) == ("add", False, 9)
     assert (card.selection, card.null, card.members) == ("val_id", False, "single")
@@ -204,25 +207,25 @@ def test_what_is_predicted_is_the_best_step(
 ) -> None:
     """Opening a run twice gives the same bits, and other ones than bilinear."""
     folder, region = trained("training.precision=bf16"), store.region("europe-west")
-    first = open_network(folder, task).predict(region, slice(16, 24))
-    again = open_network(folder, task).predict(region, slice(16, 24))
+    first = open_network(folder, store).predict(region, slice(16, 24))
+    again = open_network(folder, store).predict(region, slice(16, 24))
     bilinear = null("bilinear", store).predict(region, slice(16, 24))
     for variable in task.variable_names:
         np.testing.assert_array_equal(first[variable], again[variable])
         assert not np.allclose(first[variable], bilinear[variable], rtol=1e-5)
 
 
-def test_a_run_of_another_task_is_refused(task: Task, trained: Callable[..., Path]) -> None:
+def test_a_run_of_another_task_is_refused(
+    store: PairStore, task: Task, trained: Callable[..., Path]
+) -> None:
     """Another revision is another task."""
     folder = trained()
     other = task.model_copy(update={"revision": task.revision + 1})
     with pytest.raises(InputError, match=f"a run of {other.id}"):
-        open_network(folder, other)
+        open_network(folder, PairStore(other, store.folder))
 
 
-def test_an_unfinished_run_is_refused(
-    store: PairStore, task: Task, tiny: Make, tmp_path: Path
-) -> None:
+def test_an_unfinished_run_is_refused(store: PairStore, tiny: Make, tmp_path: Path) -> None:
     """It says how to finish it; a folder without a run says so too."""
 
     def stop(step: int, *_: object) -> None:
@@ -233,14 +236,14 @@ def test_an_unfinished_run_is_refused(
         train(store, tiny(), tmp_path, report=stop)
     assert (tmp_path / CHECKPOINT).exists()
     with pytest.raises(InputError, match=r"unfinished.*elsewhere train"):
-        open_network(tmp_path, task)
+        open_network(tmp_path, store)
     with pytest.raises(InputError, match="no such file"):
-        open_network(tmp_path / "nowhere", task)
+        open_network(tmp_path / "nowhere", store)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "gone", "a pickle"])
 def test_damaged_weights_are_an_input_error(
-    task: Task, trained: Callable[..., Path], damage: str
+    store: PairStore, trained: Callable[..., Path], damage: str
 ) -> None:
     """Nothing that is not safetensors is opened, least of all by unpickling."""
     folder = trained()
@@ -252,29 +255,29 @@ def test_damaged_weights_are_an_input_error(
     elif damage != "gone":
         path.write_bytes({"truncated": whole[:-50], "empty": b"", "garbage": b"\x00" * 64}[damage])
     with pytest.raises(InputError, match="safetensors"):
-        open_network(folder, task)
+        open_network(folder, store)
 
 
 def test_weights_of_another_network_are_an_input_error(
-    store: PairStore, task: Task, tiny: Make, trained: Callable[..., Path], tmp_path: Path
+    store: PairStore, tiny: Make, trained: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A file that is whole but does not fit the record, as after a mixed-up copy."""
     folder = trained()
     train(store, tiny("network.width=6"), tmp_path / "wider")
     (folder / WEIGHTS).write_bytes((tmp_path / "wider" / WEIGHTS).read_bytes())
     with pytest.raises(InputError, match="weights"):
-        open_network(folder, task)
+        open_network(folder, store)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"schema_version": 2}'])
 def test_a_damaged_record_is_an_input_error(
-    task: Task, trained: Callable[..., Path], content: str
+    store: PairStore, trained: Callable[..., Path], content: str
 ) -> None:
     """An empty, foreign or newer run.json."""
     folder = trained()
     (folder / RECORD).write_text(content)
     with pytest.raises(InputError, match="problems in it"):
-        open_network(folder, task)
+        open_network(folder, store)
 
 
 def test_threads_are_those_of_training(

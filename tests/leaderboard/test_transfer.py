@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from benchmark import RELEASE
 from benchmark.errors import InputError
-from benchmark.model_card import source_suffix
+from benchmark.model_card import ModelCard, source_suffix
 from leaderboard.boards import make_boards
 from leaderboard.curves import trust_km
 from leaderboard.render import environment, signed
 from leaderboard.rows import TaskRows, load_rows
-from leaderboard.transfer import relation, write_transfer
+from leaderboard.transfer import relation, transfer_matrix, write_transfer
 
 EUROPE = ("europe-central", "europe-west")
 SLUG = "srcnn-add-zero_shot-from-europe-central+europe-west"
@@ -164,6 +165,46 @@ def test_what_a_target_is_to_the_sources(rows: TaskRows) -> None:
         "caucasus-kazakhstan", "europe-east"
     ]  # fmt: skip
     assert relation(rows.task, card, "andes-south") == "elsewhere"
+
+
+@pytest.fixture(scope="module")
+def with_targets(maker: Any, nulls: Path, tmp_path_factory: pytest.TempPathFactory) -> TaskRows:
+    """An oracle, the same of the targets alone, which is much better there, and a zero-shot row."""
+    root = tmp_path_factory.mktemp("targets")
+    maker.row(root, lambda _: 1.2, constraint="add", skip=False)
+    maker.row(root, lambda _: 0.9, constraint="add", regime="oracle")
+    maker.row(root, lambda _: 0.5, constraint="add", regime="oracle", target_only=True)
+    (loaded,) = load_rows([nulls, root])
+    return loaded
+
+
+def test_an_oracle_of_the_targets_alone(with_targets: TaskRows) -> None:
+    """A line of its family, for reference: nobody's twin, and no regret is against it."""
+    slug = "srcnn-add-oracle-target-only"
+    found = {group.slug: group for group in with_targets.groups}
+    assert found[slug].name == "SR-CNN, add, oracle, targets only"
+    assert found[slug].rows[0].place.endswith("srcnn/add-oracle-target-only/seed-0")
+    card = found[slug].card
+    assert relation(with_targets.task, card, "andes-south") == "source"
+    assert relation(with_targets.task, card, "europe-west") == "elsewhere"
+    (family,) = transfer_matrix(with_targets, "deterministic", "t2m").families
+    assert [line.title for line in family.lines] == [
+        "all training regions", "training and OOD regions (oracle)", "OOD regions only (oracle)",
+    ]  # fmt: skip
+    entry = next(
+        entry for entry in make_boards(with_targets)[0].entries
+        if entry.group.slug == "srcnn-add-zero_shot"
+    )  # fmt: skip
+    expected = math.log(1.2 / 0.9)
+    assert entry.gap is not None
+    assert entry.gap.mean == pytest.approx(expected, rel=1e-9)
+    assert entry.regret is not None
+    assert entry.regret.mean == pytest.approx(expected, rel=1e-9)
+
+
+def test_only_an_oracle_can_be_of_the_targets() -> None:
+    with pytest.raises(ValidationError, match="target_only"):
+        ModelCard(task="era5-sample@1", model="m", title="m", reference="", target_only=True)
 
 
 def test_names_of_files_stay_short() -> None:
