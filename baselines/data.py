@@ -16,6 +16,9 @@ from benchmark.pair_store import RegionStore
 from benchmark.reference import Bilinear
 from benchmark.task import Period, Task
 
+PART = 512
+"""Steps of a region that are held at once for the constants. Part of their last bits."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -146,15 +149,18 @@ def fit_scaling(task: Task, regions: Sequence[RegionStore]) -> Scaling:
     """
     moments = np.zeros((len(task.variables), 4))
     for region in regions:
-        steps, bilinear = region.steps(task.periods.train), Bilinear.on(region.grid)
-        for k, name in enumerate(task.variable_names):
-            fine = region.read("fine", name, steps).astype(np.float64)
-            increment = fine - bilinear(region.read("coarse", name, steps))
-            valid = np.isfinite(fine)
-            moments[k] += [
-                valid.sum(), fine[valid].sum(), (fine[valid] ** 2).sum(),
-                (increment[valid] ** 2).sum(),
-            ]  # fmt: skip
+        bilinear = Bilinear.on(region.grid)
+        first, stop, _ = region.steps(task.periods.train).indices(len(region.times))
+        for low in range(first, stop, PART):
+            steps = slice(low, min(low + PART, stop))
+            for k, name in enumerate(task.variable_names):
+                fine = region.read("fine", name, steps).astype(np.float64)
+                increment = fine - bilinear(region.read("coarse", name, steps))
+                valid = np.isfinite(fine)
+                moments[k] += [
+                    valid.sum(), fine[valid].sum(), (fine[valid] ** 2).sum(),
+                    (increment[valid] ** 2).sum(),
+                ]  # fmt: skip
     count, total, squares, increments = moments.T
     mean = total / count
     scaling = Scaling(

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from baselines import data
 from baselines.constraints import block_mean
 from baselines.data import fit_scaling, load_pairs
 from baselines.runs import Request
@@ -221,3 +222,25 @@ def test_zero_shot_trains_where_the_other_regions_do_not_exist(
     assert bare.curve == whole.curve
     weights = "weights.safetensors"
     assert (tmp_path / "bare" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+def test_the_constants_do_not_need_a_period_at_once(
+    store: PairStore, task: Task, reads: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read part by part, they are the same to rounding, and no step is left out or read twice."""
+    regions = store.regions("train")[:2]
+    whole = fit_scaling(task, regions)
+    reads.clear()
+    monkeypatch.setattr(data, "PART", 4)
+    parts = fit_scaling(task, regions)
+    for name in ("mean", "sd", "increment"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12)
+    for region in regions:
+        parts_read = [
+            read.steps
+            for read in reads
+            if (read.region, read.side, read.variable) == (region.name, "fine", "t2m")
+        ]
+        assert max(map(len, parts_read)) <= 4
+        period = region.steps(task.periods.train)
+        assert [k for part in parts_read for k in part] == list(range(period.start, period.stop))

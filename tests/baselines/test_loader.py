@@ -327,6 +327,7 @@ def test_a_damaged_chunk_is_the_same_error_from_a_worker(
         with pytest.raises(InputError, match="cyprus") as caught:
             batches(copy, 20, workers=workers)
         raised.append(caught.value.problems)
+        del caught  # Its frames keep the stream, and that its worker.
     assert raised[0] == raised[1]
     assert "elsewhere build" in raised[0][0].fix
 
