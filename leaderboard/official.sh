@@ -35,7 +35,9 @@ for model in linear lapse-rate quantile-mapping bcsd analogue climatology; do
   fit "$model" "$model"
   row "$model" "$model/none-zero_shot/seed-0"
 done
-row linear linear/post_hoc-zero_shot/seed-0 --post-hoc
+for model in linear lapse-rate bcsd; do
+  row "$model" "$model/post_hoc-zero_shot/seed-0" --post-hoc
+done
 
 for seed in $seeds; do
   for regime in zero_shot oracle; do

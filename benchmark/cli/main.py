@@ -1,7 +1,10 @@
 """The entry point: runs a verb and turns what can go wrong into one clear message."""
 
 import errno
+import logging
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 import typer
@@ -64,8 +67,28 @@ def root(
         raise typer.Exit
 
 
+class _Interruption(logging.Filter):
+    """After Ctrl-C, threads that finish a piece of work report to a scheduler that has left, and
+    concurrent.futures logs that as an error with a traceback: nothing that a user can use."""
+
+    seen = False
+
+    def notice(self, number: int, frame: FrameType | None) -> None:
+        """The handler of SIGINT."""
+        self.seen = True
+        signal.default_int_handler(number, frame)
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
+        """Whether a record is passed on."""
+        return not self.seen
+
+
 def main() -> None:
     """Run the command line; exit 0 done, 1 a check said no, 2 wrong input, 130 interrupted."""
+    interruption = _Interruption()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interruption.notice)
+    logging.getLogger("concurrent.futures").addFilter(interruption)
     sys.exit(_run())
 
 

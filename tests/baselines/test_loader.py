@@ -363,7 +363,7 @@ def test_no_worker_outlives_its_process(running: dict[int, Running]) -> None:
     killed.kill()
     os.killpg(interrupted.pid, signal.SIGINT)
     for process, number, tracebacks in ((killed, 9, 0), (interrupted, 2, 1)):
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
         assert process.returncode == -number
         assert said.count("Traceback") == tracebacks, said
     deadline = time.monotonic() + 30

@@ -36,7 +36,7 @@ def test_the_row_says_what_it_was_trained_on(
     assert done.returncode == 0, done.stderr
     scores = read_scores(out / "scores.json")
     assert read_card(out / "model.toml") == scores.model
-    assert scores.model.sources == scores.key[-1] == europe
+    assert scores.model.sources == scores.key[-2] == europe
     folder = row_folder(Path(), scores).parts
     assert folder[2:] == ("srcnn", "none-zero_shot-from-europe-east+europe-west", "seed-0")
 
