@@ -65,15 +65,15 @@ class SRCNN(nn.Module):
 
 def _upsampling(width: int, factor: float) -> list[nn.Module]:
     """log2(factor) transposed convolutions of 2, or one of 3 (the paper's WRF case)."""
-    doublings = math.log2(factor)
-    if doublings == int(doublings):
-        return [nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(int(doublings))]
+    doublings = math.frexp(factor)[1] - 1
+    if doublings >= 1 and factor == 2**doublings:
+        return [nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(doublings)]
     if factor == 3:
         return [nn.ConvTranspose2d(width, width, 3, stride=3)]
     raise InputError(
         Problem(
             "srcnn",
-            "a factor of 2, 4, 8, 16 or 3",
+            "a factor of at least 2: a power of 2, or 3",
             f"{factor:g}",
             "Choose a model that upsamples by any factor.",
         )

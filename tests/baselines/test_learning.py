@@ -17,6 +17,7 @@ from baselines.launch import Place
 from baselines.losses import mean_square
 from baselines.models import MODELS, build_network, load_config
 from baselines.runs import load_run, read_record
+from baselines.statistical.runs import open_statistical
 from benchmark.errors import InputError
 from benchmark.grid import Axis, Grid, RegionGrid
 from benchmark.model_card import HARD_CONSTRAINTS
@@ -74,6 +75,39 @@ def test_every_network_learns_one_batch(
         ).item()
     assert found < 0.8 * aim
     assert record.curve[-1].val < 0.8 * aim
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "variables"),
+    [
+        ("linear", [], ("t2m", "wind_speed", "precipitation")),
+        ("lapse-rate", [], ("t2m",)),
+        ("bcsd", [], ("t2m", "wind_speed")),
+        ("analogue", ["model.neighbours=1"], ("t2m", "wind_speed", "precipitation")),
+    ],
+)
+def test_statistical_models_learn_one_region(
+    model: str,
+    settings: list[str],
+    variables: tuple[str, ...],
+    store: PairStore,
+    elsewhere: Command,
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    """Fitted on the command line, below bilinear on their own training days. Quantile mapping and
+    climatology are about distributions and means, and need not be."""
+    words = [part for word in settings for part in ("--set", word)]
+    out = ["--sources", "europe-west", "--out", tmp_path / "run", "--data", data]
+    done = elsewhere("train", "era5-sample", model, *words, *out)
+    assert done.returncode == 0, done.stderr
+    region = store.region("europe-west")
+    steps = region.steps(store.task.periods.train)
+    found = open_statistical(tmp_path / "run", store).predict(region, steps)
+    for name in variables:
+        fine = region.read("fine", name, steps)
+        bilinear = Bilinear.on(region.grid)(region.read("coarse", name, steps))
+        assert ((found[name][:, 0] - fine) ** 2).mean() < 0.95 * ((bilinear - fine) ** 2).mean()
 
 
 def grids(factor: float) -> RegionGrid:

@@ -127,7 +127,7 @@ def test_a_factor_gives_fine_fields_or_a_reason(model: str, factor: float) -> No
 
 
 @pytest.mark.parametrize("factor", [0.5, 0, -2, math.nan, math.inf])
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "srcnn"])
+@pytest.mark.parametrize("model", MODELS)
 def test_no_network_is_made_for_what_is_no_factor(model: str, factor: float) -> None:
     """Below 1, or not finite."""
     with pytest.raises(InputError, match="factor of at least"):
