@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from baselines.family import Family
 from baselines.srcnn import ResidualBlock
 from baselines.upsampling import any_factor, fine_shape, upsample
 from benchmark.toml_model import Frozen
@@ -115,3 +116,6 @@ class DFNO(nn.Module):
                     features = functional.gelu(features)
             features = features[..., rim : rim + rows, rim : rim + columns]
             return self.head(functional.gelu(self.projection(features)))
+
+
+FAMILY = Family("DFNO", REFERENCE, DFNOConfig, DFNO)

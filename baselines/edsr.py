@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from baselines.family import Family
 from baselines.upsampling import prime_stages, whole_factor
 from benchmark.toml_model import Frozen
 
@@ -73,3 +74,6 @@ class EDSR(nn.Module):
         # The head stays in full precision: bfloat16 would quantise the output itself.
         with torch.autocast(x.device.type, enabled=False):
             return self.head(features.float())
+
+
+FAMILY = Family("EDSR", REFERENCE, EDSRConfig, EDSR)

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from baselines.family import Family
 from baselines.upsampling import whole_factor
 from benchmark.toml_model import Frozen
 
@@ -60,3 +61,6 @@ class ESPCN(nn.Module):
         # The head stays in full precision: bfloat16 would quantise the output itself.
         with torch.autocast(x.device.type, enabled=False):
             return self.shuffle(self.head(features.float()))
+
+
+FAMILY = Family("ESPCN", REFERENCE, ESPCNConfig, ESPCN)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.context import Context
+from baselines.family import Family
 from baselines.upsampling import any_factor, upsample
 from benchmark.toml_model import Frozen
 
@@ -113,3 +114,6 @@ class LOAN(nn.Module):
         # The head stays in full precision: bfloat16 would quantise the output itself.
         with torch.autocast(x.device.type, enabled=False):
             return self.head(features.float())
+
+
+FAMILY = Family("LOAN", REFERENCE, LOANConfig, LOAN)

@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from baselines.context import Context
+from baselines.family import Family
 from baselines.srcnn import ResidualBlock
 from baselines.upsampling import any_factor, upsample
 from benchmark.toml_model import Frozen
@@ -112,3 +113,6 @@ class Memoriser(nn.Module):
             gate, local = self.recall(memory.float()).split([self.experts, self.outputs], dim=1)
             experts = self.heads(features.float()).unflatten(1, (self.experts, self.outputs))
             return (gate.softmax(dim=1)[:, :, None] * experts).sum(dim=1) + local
+
+
+FAMILY = Family("location memoriser (control)", REFERENCE, MemoriserConfig, Memoriser)

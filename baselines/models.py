@@ -1,61 +1,32 @@
 """The networks by name, and their hyper-parameters. A new one is one file, a config and a line."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Sequence
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import nn
 
-from baselines import (
-    dfno,
-    edsr,
-    espcn,
-    loan,
-    memoriser,
-    reslim,
-    resnet,
-    srcnn,
-    srdrn,
-    unet,
-    vit,
-)
+from baselines.family import Family
 from baselines.settings import apply_setting
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen, nearest, read_table, validate
 
-
-@dataclass(frozen=True)
-class Family:
-    """One network: how its hyper-parameters look and how it is built from them."""
-
-    title: str
-    reference: str
-    config: type[Frozen]
-    build: Callable[..., nn.Module]
-    """build(channels, factor, config): normalised coarse fields to raw fine output."""
-
-
-MODELS: dict[str, Family] = {
-    "srcnn": Family("SR-CNN", srcnn.REFERENCE, srcnn.SRCNNConfig, srcnn.SRCNN),
-    "espcn": Family("ESPCN", espcn.REFERENCE, espcn.ESPCNConfig, espcn.ESPCN),
-    "edsr": Family("EDSR", edsr.REFERENCE, edsr.EDSRConfig, edsr.EDSR),
-    "unet": Family("residual U-Net", unet.REFERENCE, unet.UNetConfig, unet.UNet),
-    "resnet": Family("ResNet", resnet.REFERENCE, resnet.ResNetConfig, resnet.ResNet),
-    "dfno": Family("DFNO", dfno.REFERENCE, dfno.DFNOConfig, dfno.DFNO),
-    "reslim": Family("Reslim", reslim.REFERENCE, reslim.ReslimConfig, reslim.Reslim),
-    "srdrn": Family("SRDRN", srdrn.REFERENCE, srdrn.SRDRNConfig, srdrn.SRDRN),
-    "vit": Family("ViT of ClimateLearn", vit.REFERENCE, vit.ViTConfig, vit.ViT),
-    "loan": Family("LOAN", loan.REFERENCE, loan.LOANConfig, loan.LOAN),
-    "memoriser": Family(
-        "location memoriser (control)",
-        memoriser.REFERENCE,
-        memoriser.MemoriserConfig,
-        memoriser.Memoriser,
-    ),
+MODELS: dict[str, str] = {
+    "srcnn": "baselines.srcnn",
+    "espcn": "baselines.espcn",
+    "edsr": "baselines.edsr",
+    "unet": "baselines.unet",
+    "resnet": "baselines.resnet",
+    "dfno": "baselines.dfno",
+    "reslim": "baselines.reslim",
+    "srdrn": "baselines.srdrn",
+    "vit": "baselines.vit",
+    "loan": "baselines.loan",
+    "memoriser": "baselines.memoriser",
 }
+"""The file of each network, which holds its `FAMILY`. Opened when it is asked for."""
 
 
 class TrainingConfig(Frozen):
@@ -113,7 +84,8 @@ def family(name: str) -> Family:
         raise InputError(
             Problem(f"model {name!r}", "a known network", "this", nearest(name, list(MODELS)))
         )
-    return MODELS[name]
+    found: Family = import_module(MODELS[name]).FAMILY
+    return found
 
 
 def load_config(

@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from baselines.family import Family
 from baselines.tiling import tiled
 from baselines.upsampling import whole_factor
 from benchmark.errors import InputError, Problem
@@ -200,3 +201,6 @@ def positions(rows: int, columns: int, width: int) -> Tensor:
         wave = wave[None] if axis else wave[:, None]
         halves.append(wave.expand(rows, columns, -1))
     return torch.cat(halves, dim=-1).flatten(0, 1).float()
+
+
+FAMILY = Family("Reslim", REFERENCE, ReslimConfig, Reslim)

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from baselines.family import Family
 from baselines.srcnn import ResidualBlock
 from baselines.upsampling import any_factor, upsample
 from benchmark.toml_model import Frozen
@@ -54,3 +55,6 @@ class ResNet(nn.Module):
         # The head stays in full precision: bfloat16 would quantise the output itself.
         with torch.autocast(x.device.type, enabled=False):
             return self.head(features.float())
+
+
+FAMILY = Family("ResNet", REFERENCE, ResNetConfig, ResNet)

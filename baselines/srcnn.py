@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from baselines.family import Family
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
 
@@ -78,3 +79,6 @@ def _upsampling(width: int, factor: float) -> list[nn.Module]:
             "Choose a model that upsamples by any factor.",
         )
     )
+
+
+FAMILY = Family("SR-CNN", REFERENCE, SRCNNConfig, SRCNN)

@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from baselines.family import Family
 from baselines.upsampling import prime_stages, whole_factor
 from benchmark.toml_model import Frozen
 
@@ -100,3 +101,6 @@ class SRDRN(nn.Module):
         # The head stays in full precision: bfloat16 would quantise the output itself.
         with torch.autocast(x.device.type, enabled=False):
             return self.head(features.float())
+
+
+FAMILY = Family("SRDRN", REFERENCE, SRDRNConfig, SRDRN)

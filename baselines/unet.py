@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from baselines.family import Family
 from baselines.upsampling import any_factor, upsample
 from benchmark.toml_model import Frozen
 
@@ -112,3 +113,6 @@ class UNet(nn.Module):
 
 def _blocks(channels: list[int], width: int) -> nn.ModuleList:
     return nn.ModuleList(Block(into, width) for into in channels)
+
+
+FAMILY = Family("residual U-Net", REFERENCE, UNetConfig, UNet)

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from baselines.family import Family
 from baselines.reslim import SPREAD, Block, positions
 from baselines.upsampling import any_factor, upsample
 from benchmark.errors import InputError, Problem
@@ -88,3 +89,6 @@ class ViT(nn.Module):
             # Channels are (output, row, column) of a patch: a pixel shuffle puts them in place.
             whole = functional.pixel_shuffle(patches, self.patch)
         return whole[..., :rows, :columns]
+
+
+FAMILY = Family("ViT of ClimateLearn", REFERENCE, ViTConfig, ViT)

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from baselines.statistical.base import Array, Fitted, Place, Rule, Training, scaling
+from baselines.statistical.base import (
+    Array,
+    Fitted,
+    Place,
+    Rule,
+    StatisticalFamily,
+    Training,
+    scaling,
+)
 from benchmark.errors import InputError, Problem
 from benchmark.pair_store import PairStore
 from benchmark.toml_model import Frozen
@@ -126,3 +134,6 @@ def _detail(source: Place, step: int) -> Array:
         for side in ("coarse", "fine")
     )
     return np.asarray(fine.astype(np.float64) - source.bilinear(coarse))
+
+
+FAMILY = StatisticalFamily("analogues", REFERENCE, AnalogueConfig, Analogue)

@@ -14,6 +14,7 @@ from benchmark.errors import InputError, Problem
 from benchmark.pair_store import RegionStore
 from benchmark.reference import Bilinear
 from benchmark.task import Period, Task
+from benchmark.toml_model import Frozen
 
 Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -219,3 +220,13 @@ def scaling(training: Training) -> tuple[Array, Array]:
                 )
             )  # fmt: skip
     return mean, sd
+
+
+@dataclass(frozen=True)
+class StatisticalFamily:
+    """One model: what its settings look like, and how it is fitted and applied."""
+
+    title: str
+    reference: str
+    config: type[Frozen]
+    model: type[Fitted]

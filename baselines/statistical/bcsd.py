@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from baselines.statistical.base import Array, Fitted, Place, Rule, Training
+from baselines.statistical.base import Array, Fitted, Place, Rule, StatisticalFamily, Training
 from baselines.statistical.quantiles import EmpiricalMap, pooled_quantiles
 from benchmark.task import Task
 from benchmark.toml_model import Frozen
@@ -150,3 +150,6 @@ def _on_statics(training: Training, factors: Mapping[str, Array]) -> Array:
 def _predicted(statics: Array, place: Place) -> Array:
     """(V, ny, nx) factors by the regression."""
     return np.asarray((statics @ _predictors(place)).reshape(-1, *place.region.grid.fine.shape))
+
+
+FAMILY = StatisticalFamily("bias correction, spatial disaggregation", REFERENCE, BCSDConfig, BCSD)

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from baselines.statistical.base import Array, Fitted, Place, Rule, Training
+from baselines.statistical.base import Array, Fitted, Place, Rule, StatisticalFamily, Training
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
 
@@ -64,3 +64,8 @@ class Climatology(Fitted):
         unseen = np.broadcast_to(self.pooled[:, None, None], shape)
         field = self.own.get(place.region.name, unseen)
         return lambda coarse: field  # noqa: ARG005
+
+
+FAMILY = StatisticalFamily(
+    "climatology of the training days", REFERENCE, ClimatologyConfig, Climatology
+)

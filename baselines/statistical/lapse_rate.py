@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from baselines.statistical.base import Array, Fitted, Place, Rule, Training
+from baselines.statistical.base import Array, Fitted, Place, Rule, StatisticalFamily, Training
 from benchmark.errors import InputError, Problem
 from benchmark.task import Task
 from benchmark.toml_model import Frozen
@@ -77,3 +77,6 @@ def temperatures(task: Task) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
             )
         )  # fmt: skip
     return chosen
+
+
+FAMILY = StatisticalFamily("bilinear + lapse rate", REFERENCE, LapseRateConfig, LapseRate)

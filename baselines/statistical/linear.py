@@ -8,7 +8,15 @@ import numpy as np
 from pydantic import Field
 
 from baselines.interpolation import cubic_weights, nearest_weights
-from baselines.statistical.base import Array, Fitted, Place, Rule, Training, scaling
+from baselines.statistical.base import (
+    Array,
+    Fitted,
+    Place,
+    Rule,
+    StatisticalFamily,
+    Training,
+    scaling,
+)
 from benchmark.toml_model import Frozen
 
 REFERENCE = "Hoerl and Kennard (1970), doi 10.2307/1267351; MLR of Gutierrez et al. (2019)"
@@ -139,3 +147,6 @@ def _solve(gram: Array, moment: Array, ridge: float) -> tuple[float, Array]:
     coefficients = np.zeros(len(mean))
     coefficients[varies] = np.linalg.solve(correlation + ridge * np.eye(len(sd)), along) / sd
     return float(target - mean @ coefficients), coefficients
+
+
+FAMILY = StatisticalFamily("linear regression with statics", REFERENCE, LinearConfig, Linear)

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field
 
-from baselines.statistical.base import Array, Fitted, Place, Rule, Training
+from baselines.statistical.base import Array, Fitted, Place, Rule, StatisticalFamily, Training
 from baselines.statistical.quantiles import EmpiricalMap, pooled_quantiles
 from benchmark.toml_model import Frozen
 
@@ -59,3 +59,8 @@ class QuantileMapping(Fitted):
             )
 
         return rule
+
+
+FAMILY = StatisticalFamily(
+    "bilinear + quantile mapping", REFERENCE, QuantileMappingConfig, QuantileMapping
+)

@@ -36,9 +36,9 @@ def models(as_json: JsonOption = False) -> None:
 
     Example: `elsewhere models`
     """
-    from baselines.models import MODELS
+    from baselines.models import MODELS, family
     from baselines.nulls import NULLS
-    from baselines.statistical import STATISTICAL
+    from baselines.statistical import STATISTICAL, statistical_family
 
     if as_json:
         names = {"nulls": NULLS, "statistical": STATISTICAL, "networks": MODELS}
@@ -48,10 +48,10 @@ def models(as_json: JsonOption = False) -> None:
     table.add_column("reference", overflow="fold")
     for name in NULLS:
         table.add_row(name, "null, needs no training", "Elsewhere")
-    for name, statistical in STATISTICAL.items():
-        table.add_row(name, "statistical", statistical.reference)
-    for name, family in MODELS.items():
-        table.add_row(name, "network", family.reference)
+    for name in STATISTICAL:
+        table.add_row(name, "statistical", statistical_family(name).reference)
+    for name in MODELS:
+        table.add_row(name, "network", family(name).reference)
     Console().print(table)
 
 

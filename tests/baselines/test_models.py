@@ -1,7 +1,9 @@
 """Configurations: what ships loads, what is set arrives, what is wrong is named."""
 
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from baselines.models import MODELS, ModelConfig, build_network, family, load_co
 from baselines.statistical import STATISTICAL
 from benchmark.errors import InputError
 
+Command = Callable[..., CompletedProcess[str]]
 CONFIGS = sorted(
     entry.name
     for entry in (resources.files("baselines") / "configs").iterdir()
@@ -160,3 +163,50 @@ def test_missing_config_files_are_input_errors(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("steps == 5")
     with pytest.raises(InputError, match="valid TOML"):
         load_config("srcnn", file=tmp_path / "bad.toml")
+
+
+def test_a_new_network_is_a_file_a_config_and_a_line(
+    elsewhere: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is edited: here a module of the tests and its config, trained by name."""
+    (tmp_path / "own_network.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(MODELS, "own", "own_network")
+    config = packaged("srcnn.toml").read_text().split("[training]")[1]
+    path = tmp_path / "own.toml"
+    path.write_text(f"[network]\nwidth = 3\n[training]{config}")
+    words = ["--set", "training.steps=2", "--constraint", "add", "--skip", "--config", path]
+    out = ["--out", tmp_path / "run", "--data", data]
+    done = elsewhere("train", "era5-sample", "own", *words, *out)
+    assert done.returncode == 0, done.stderr
+    assert "own" in elsewhere("models", "--json").stdout
+
+
+OWN = """
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from baselines.family import Family
+from baselines.upsampling import upsample, whole_factor
+from benchmark.toml_model import Frozen
+
+
+class Config(Frozen):
+    width: Annotated[int, Field(ge=1)]
+
+
+class Own(nn.Module):
+    def __init__(self, channels, factor, config):
+        super().__init__()
+        self.factor = whole_factor("own", factor)
+        self.first = nn.Conv2d(channels, config.width, 3, padding=1)
+        self.last = nn.Conv2d(config.width, channels, 1)
+
+    def forward(self, x):
+        return self.last(self.first(upsample(x, self.factor, "bilinear")).relu()).float()
+
+
+FAMILY = Family("own", "nowhere", Config, Own)
+"""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from baselines.statistical import STATISTICAL, load_statistical_config
+from baselines.statistical import load_statistical_config, statistical_family
 from baselines.statistical.base import Array, Place, Training
 from baselines.statistical.bcsd import BCSD
 from baselines.statistical.climatology import Climatology
@@ -48,7 +48,7 @@ def hole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fit(model: str, training: Training, *settings: str) -> Any:
-    family = STATISTICAL[model]
+    family = statistical_family(model)
     config = load_statistical_config(model, settings=[f"model.{text}" for text in settings])
     return family.model.fit(training, family.config.model_validate(config))
 

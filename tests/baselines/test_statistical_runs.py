@@ -90,8 +90,8 @@ def test_the_card_says_what_it_is(model: str, runs: dict[str, Path], store: Pair
     assert (card.model, card.regime, card.constraint) == (model, "zero_shot", "none")
     assert (card.seed, card.selection, card.null) == (0, "none", False)
     assert card.parameters == count > 0
-    assert card.title == STATISTICAL[model].title
-    assert card.reference == STATISTICAL[model].reference
+    assert card.title == statistical_family(model).title
+    assert card.reference == statistical_family(model).reference
     assert open_statistical(runs[model], store, post_hoc=True).card.constraint == "post_hoc"
 
 
