@@ -213,7 +213,7 @@ def test_the_location_memoriser_fails_elsewhere(task: Task) -> None:
 
     for seed in SEEDS:
         honest = [shift(model, seed) for model in ("srcnn", "unet", "espcn", "resnet", "dfno")]
-        assert shift("memoriser", seed) > 1.5 * max(honest)
+        assert shift("memoriser", seed) > 1.25 * max(honest)
 
 
 def test_statics_of_another_region_do_harm(task: Task) -> None:
@@ -252,7 +252,7 @@ def test_the_table_of_the_readme(task: Task) -> None:
     text = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
     section = text.split("## What the committed rows say")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    assert len(lines) == 48
+    assert len(lines) == 47
     splits = SPLITS
     reference = [np.log(mean_rmse(null("bilinear"), task, split)) for split in splits]
     nulls = {
