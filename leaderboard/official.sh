@@ -72,7 +72,7 @@ for seed in $seeds; do
   fit "srcnn-skip-none-val_ood-$seed" srcnn --skip --seed "$seed" --selection val_ood
   row "srcnn-skip-none-val_ood-$seed" "srcnn-val-ood-skip/none-zero_shot/seed-$seed"
   fit "srcnn-skip-none-few_shot-$seed" srcnn --seed "$seed" --regime few_shot \
-    --start "$out/runs/srcnn-skip-none-zero_shot-$seed"
+    --base "$out/runs/srcnn-skip-none-zero_shot-$seed"
   row "srcnn-skip-none-few_shot-$seed" "srcnn-skip/none-few_shot/seed-$seed"
   row "srcnn-skip-none-zero_shot-$seed" "srcnn-qm-skip/none-target_inputs/seed-$seed" \
     --adapt quantile-mapping

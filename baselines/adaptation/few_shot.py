@@ -99,11 +99,11 @@ def few_shot_request(
     fix = "Choose another run to start from."
     if (base.regime, base.selection) != ("zero_shot", "val_id"):
         got = f"one of {base.regime}, {base.selection}"
-        raise InputError(Problem(f"--start {start}", expected, got, fix))
+        raise InputError(Problem(f"--base {start}", expected, got, fix))
     if base.data_hash != store.data_hash:
         raise InputError(
             Problem(
-                f"--start {start}", f"a run on the data {store.data_hash}", base.data_hash,
+                f"--base {start}", f"a run on the data {store.data_hash}", base.data_hash,
                 "Train it again on this pair store.",
             )
         )  # fmt: skip
@@ -152,7 +152,7 @@ def few_shot(
     if weights_digest(start) != request.start:
         raise InputError(
             Problem(
-                f"--start {start}", f"weights with the digest {request.start}",
+                f"--base {start}", f"weights with the digest {request.start}",
                 weights_digest(start), "Start from the run that this one began with.",
             )
         )  # fmt: skip
@@ -218,7 +218,7 @@ def weights_digest(run: Path) -> str:
         return blake3((run / WEIGHTS).read_bytes()).hexdigest()
     except OSError as error:
         fix = "Choose a finished run."
-        raise InputError(Problem(f"--start {run}", "a run's weights", str(error), fix)) from None
+        raise InputError(Problem(f"--base {run}", "a run's weights", str(error), fix)) from None
 
 
 def labelled_days(task: Task, seed: int) -> tuple[date, ...]:

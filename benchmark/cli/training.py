@@ -22,6 +22,7 @@ from benchmark.errors import InputError, Problem
 from benchmark.model_card import Constraint, check_sources
 from benchmark.pair_store import PairStore, open_pair_store
 from benchmark.task import Task, load_task
+from benchmark.toml_model import nearest
 
 if TYPE_CHECKING:
     from baselines.runs import Request
@@ -54,7 +55,9 @@ def train(
         str, typer.Option(help="Whose validation period picks the weights: val_id or val_ood.")
     ] = "val_id",
     start: Annotated[
-        Path | None, typer.Option(help="The zero-shot run that few_shot tunes.")
+        Path | None,
+        # Not --start: torchrun would take it for an abbreviation of its own --start-method.
+        typer.Option("--base", help="The zero-shot run that few_shot tunes."),
     ] = None,
     seed: Annotated[
         int | None,
@@ -77,8 +80,8 @@ def train(
 
     A source set, for the transfer matrix: `elsewhere train era5-sample srcnn --sources
     europe-west,europe-central --out runs/europe-0`. A few labelled days of each target:
-    `elsewhere train era5-sample srcnn --skip --regime few_shot --start runs/none-0 --out
-    runs/few-0`. Two processes: `torchrun --nproc-per-node 2 --no-python elsewhere train ...`
+    `elsewhere train era5-sample srcnn --regime few_shot --base runs/none-0 --out runs/few-0`.
+    Two processes: `torchrun --nproc-per-node 2 --no-python elsewhere train ...`
     """
     from baselines.statistical import STATISTICAL
 
@@ -96,8 +99,8 @@ def train(
             Problem("--selection val_ood", "--regime zero_shot", f"--regime {regime}", fix)
         )
     if (start is not None) != (regime == "few_shot"):
-        fix = "`--regime few_shot --start RUN`, with the zero-shot run of the same model."
-        raise InputError(Problem("--start", "a run where the regime is few_shot", regime, fix))
+        fix = "`--regime few_shot --base RUN`, with the zero-shot run of the same model."
+        raise InputError(Problem("--base", "a run where the regime is few_shot", regime, fix))
     words: dict[str, object] = {
         "task": store.task.id,
         "data_hash": store.data_hash,
@@ -141,11 +144,16 @@ def _fit_network(
     *,
     as_json: bool,
 ) -> None:
-    from baselines.models import load_config
+    from baselines.models import MODELS, load_config
     from baselines.runs import Request
+    from baselines.statistical import STATISTICAL
     from baselines.training import train as fit
 
-    resolved = load_config(str(words["model"]), file=config, settings=settings)
+    model = str(words["model"])
+    if model not in MODELS:
+        fix = nearest(model, [*MODELS, *STATISTICAL])
+        raise InputError(Problem(f"model {model!r}", "one of `elsewhere models`", "this", fix))
+    resolved = load_config(model, file=config, settings=settings)
     request = Request.model_validate(words | {"config": resolved})
     with _progress(describe(request)) as advance:
         record = fit(store, request, out, report=advance)
@@ -172,7 +180,7 @@ def _fine_tune(
     request = few_shot_request(store, start, resolved, seed=seed)
     if request.model != model:
         fix = "Name the model of the run that you start from."
-        raise InputError(Problem(f"--start {start}", f"a run of {model}", request.model, fix))
+        raise InputError(Problem(f"--base {start}", f"a run of {model}", request.model, fix))
     with _progress(describe(request)) as advance:
         record = few_shot(store, request, out, start=start, report=advance)
     text = f"{out}: {record.best_step} steps for each target region"

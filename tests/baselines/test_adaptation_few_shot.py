@@ -252,7 +252,7 @@ def test_another_start_than_the_requests(
     train(store, tiny("training.steps=1"), tmp_path / "other")
     request = few_shot_request(store, base, QUICK)
     for start in (tmp_path / "other", tmp_path / "nowhere"):
-        with pytest.raises(InputError, match=f"--start {start}"):
+        with pytest.raises(InputError, match=f"--base {start}"):
             few_shot(store, request, tmp_path / "run", start=start)
 
 

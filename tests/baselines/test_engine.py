@@ -303,6 +303,28 @@ def test_two_processes_fit_what_one_fits(data: Path, elsewhere: Command, tmp_pat
     assert records[1]["curve"][-1]["val"] < records[1]["curve"][0]["val"]
 
 
+def test_two_processes_tune_what_one_tunes(data: Path, elsewhere: Command, tmp_path: Path) -> None:
+    """Few-shot too: the weights of every target are those of one process, to rounding."""
+    small = [
+        "--set", "network.width=4", "--set", "network.blocks=1", "--set", "training.steps=4",
+        "--set", "training.validate_every=4", "--set", "training.precision=float32",
+    ]  # fmt: skip
+    base = tmp_path / "base"
+    done = elsewhere("train", "era5-sample", "srcnn", *small, "--out", base, "--data", data)
+    assert done.returncode == 0, done.stderr
+    words = ["train", "era5-sample", "srcnn", "--regime", "few_shot", "--base", str(base)]
+    words += ["--set", "training.steps=3", "--data", str(data)]
+    assert elsewhere(*words, "--out", tmp_path / "one").returncode == 0
+    two = launched(2, [*words, "--out", str(tmp_path / "two")], data)
+    assert two.returncode == 0, two.stderr
+    names = sorted(path.name for path in (tmp_path / "one").glob("*.safetensors"))
+    assert len(names) == 13
+    for name in names:
+        first, second = (load_file(tmp_path / run / name) for run in ("one", "two"))
+        for key, value in first.items():
+            torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-6)
+
+
 def test_a_batch_that_processes_cannot_share(data: Path, tmp_path: Path) -> None:
     """Said before anything is fitted."""
     words = ["train", "era5-sample", "srcnn", "--set", "training.batch=5"]

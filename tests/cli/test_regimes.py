@@ -108,7 +108,7 @@ def test_a_few_labelled_days(
     tiny_run: Path, elsewhere: Command, data: Path, tmp_path: Path
 ) -> None:
     """Fine-tuned for each target from a zero-shot run, in a run folder of its own."""
-    words = ["srcnn", "--regime", "few_shot", "--start", tiny_run, "--set", "training.steps=2"]
+    words = ["srcnn", "--regime", "few_shot", "--base", tiny_run, "--set", "training.steps=2"]
     run = fit(elsewhere, data, tmp_path / "few", *words)
     assert len(list(run.glob("*.safetensors"))) == 13
     started = json.loads((tiny_run / "run.json").read_bytes())["request"]["seed"]
@@ -123,11 +123,12 @@ def test_a_few_labelled_days(
         (["srcnn", "--target-only"], "--regime oracle"),
         (["srcnn", "--selection", "val_odd"], "Did you mean 'val_ood'?"),
         (["srcnn", "--regime", "oracle", "--selection", "val_ood"], "--regime zero_shot"),
-        (["srcnn", "--regime", "few_shot"], "--regime few_shot --start RUN"),
-        (["srcnn", "--start", "nowhere"], "--regime few_shot --start RUN"),
-        (["srcnn", "--regime", "few_shot", "--start", "nowhere"], "nowhere"),
+        (["srcnn", "--regime", "few_shot"], "--regime few_shot --base RUN"),
+        (["srcnn", "--base", "nowhere"], "--regime few_shot --base RUN"),
+        (["srcnn", "--regime", "few_shot", "--base", "nowhere"], "nowhere"),
         (["linear", "--skip", "--constraint", "add"], "--constraint, --skip"),
         (["linear", "--seed", "1"], "--seed"),
+        (["linaer"], "Did you mean 'linear'?"),
         (["linear", "--set", "model.rigde=1"], "Did you mean 'ridge'?"),
     ],
 )
@@ -146,7 +147,7 @@ def test_the_run_of_another_model(
     tiny_run: Path, elsewhere: Command, data: Path, tmp_path: Path
 ) -> None:
     """Fine-tuning continues a network; the command names which."""
-    words = ["edsr", "--regime", "few_shot", "--start", tiny_run, "--out", tmp_path / "run"]
+    words = ["edsr", "--regime", "few_shot", "--base", tiny_run, "--out", tmp_path / "run"]
     done = elsewhere("train", "era5-sample", *words, "--data", data)
     assert done.returncode == 2
     assert "a run of edsr" in done.stderr
