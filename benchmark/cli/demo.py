@@ -27,6 +27,8 @@ NETWORKS = (
     ("add", "oracle"),
 )
 """(constraint, regime) of the SR-CNNs that are trained; unconstrained ones are also projected."""
+STATISTICAL = ("linear", "bcsd")
+"""Fitted in seconds, and projected too."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +49,9 @@ def demo(
     began = time.perf_counter()
     with _timed("build the pair store"):
         store = build(load_task(TASK), out / "data")
-    runs = [_train(store, out, constraint, regime) for constraint, regime in NETWORKS]
+    with _timed("fit the statistical models"):
+        runs = [_fit(store, out, name) for name in STATISTICAL]
+    runs += [_train(store, out, constraint, regime) for constraint, regime in NETWORKS]
     with _timed("predict and score"), progress("predict and score") as advance:
         models = _models(runs)
         for done, (name, run, post_hoc) in enumerate(models, start=1):
@@ -57,6 +61,22 @@ def demo(
         index = build_site([out / "results"], out / "site", report=advance)
     print(f"all: {time.perf_counter() - began:.0f} s")
     print(f"Open {index.resolve()}")
+
+
+def _fit(store: PairStore, out: Path, name: str) -> Path:
+    from baselines.statistical import load_statistical_config
+    from baselines.statistical.runs import StatisticalRequest, fit_run
+
+    request = StatisticalRequest(
+        task=store.task.id,
+        data_hash=store.data_hash,
+        model=name,
+        regime="zero_shot",
+        config=load_statistical_config(name),
+    )
+    folder = out / "runs" / f"{name}-none-zero_shot"
+    fit_run(store, request, folder)
+    return folder
 
 
 def _train(store: PairStore, out: Path, constraint: str, regime: str) -> Path:
