@@ -32,14 +32,10 @@ class Context:
     place: Tensor
     clock: Tensor
 
-    def double(self) -> "Context":
-        """The same in float64."""
-        return Context(self.static.double(), self.place.double(), self.clock.double())
 
-
-def region_context(region: RegionStore, steps: slice, *, statics: RegionStore | None = None) -> (
-    Context
-):  # fmt: skip
+def region_context(
+    region: RegionStore, steps: slice, *, statics: RegionStore | None = None
+) -> Context:
     """The context of a region's steps; statics, where given, is the region to take them from."""
     count = len(range(*steps.indices(len(region.times))))
     source = statics or region
