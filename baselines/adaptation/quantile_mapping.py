@@ -148,5 +148,8 @@ def _through(origin: Array, image: Array, values: NDArray[np.floating]) -> Array
 
 def _untied(knots: Array, partners: Array) -> tuple[Array, Array]:
     """Each knot once, with the mean of the partners that its ties have."""
-    unique, group = np.unique(knots, return_inverse=True)
-    return unique, np.bincount(group, weights=partners) / np.bincount(group)
+    unique, first, group = np.unique(knots, return_index=True, return_inverse=True)
+    # From the first one: equal partners have that mean exactly, or ties would become knots that
+    # are a rounding apart, between which nothing can be told from its way back.
+    above = np.bincount(group, weights=partners - partners[first][group]) / np.bincount(group)
+    return unique, partners[first] + above

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -86,6 +86,8 @@ steps = st.lists(st.integers(1, 40), min_size=1, max_size=60)
 
 @settings(max_examples=60, deadline=None)
 @given(steps, steps, st.sampled_from([1.0, 0.0005]))
+@example([1, 1, 2], [9], 0.0005)
+@example([1, 1, 1, 2, 4], [9], 0.0005)
 def test_the_way_back_is_the_inverse(target: list[int], source: list[int], unit: float) -> None:
     """Also where both samples are full of ties, as packed data are; and both ways ascend."""
     change = fitted(unit * np.array(target, float), unit * np.array(source, float))
