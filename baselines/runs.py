@@ -187,6 +187,14 @@ def load_run(folder: Path, task: Task) -> tuple[RunRecord, Downscaler]:
     return record, model.eval()
 
 
+def finished(folder: Path, request: Request) -> RunRecord:
+    """The record of a finished run; InputError where the folder holds another one."""
+    record = read_record(folder)
+    if record.request != request:
+        raise other_run(folder)
+    return record
+
+
 def other_run(folder: Path) -> InputError:
     """The error of a folder that holds a run with other settings."""
     return InputError(

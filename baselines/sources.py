@@ -9,7 +9,6 @@ from benchmark.task import Split
 
 SOURCE_SPLITS: dict[str, tuple[Split, ...]] = {
     "zero_shot": ("train",),
-    "target_inputs": ("train",),
     "oracle": ("train", "test_ood"),
 }
 """Whose training and validation days a regime learns from."""

@@ -21,7 +21,7 @@ from baselines.runs import (
     Request,
     RunRecord,
     build,
-    other_run,
+    finished,
     read_record,
     save_tensors,
     write_record,
@@ -54,7 +54,7 @@ def train(
     Errors: InputError when the folder holds another run, or the loss stops being finite.
     """
     if (folder / RECORD).exists():
-        return _finished(folder, request)
+        return finished(folder, request)
     config = request.config.training
     torch.set_num_threads(config.threads)
     with place(config.device, batch=config.batch) as at:
@@ -183,10 +183,3 @@ def _no_whole_blocks(constraint: str, factor: float) -> InputError:
             "Use projection, which moves a field least onto any coarse grid, or post_hoc.",
         )
     )
-
-
-def _finished(folder: Path, request: Request) -> RunRecord:
-    record = read_record(folder)
-    if record.request != request:
-        raise other_run(folder)
-    return record

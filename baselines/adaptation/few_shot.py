@@ -32,6 +32,7 @@ from baselines.runs import (
     WEIGHTS,
     Request,
     RunRecord,
+    finished,
     load_run,
     load_tensors,
     load_weights,
@@ -146,7 +147,7 @@ def few_shot(
     request says, a region has no labelled step, or the loss stops being finite.
     """
     if (folder / RECORD).exists():
-        return _finished(folder, request)
+        return finished(folder, request)
     if (folder / CHECKPOINT).exists():
         raise other_run(folder)
     if weights_digest(start) != request.start:
@@ -282,10 +283,3 @@ def _read(path: Path, request: Request) -> tuple[dict[str, Tensor], dict[str, An
     if metadata.get("request") != request.model_dump(mode="json"):
         raise other_run(path.parent)
     return tensors, metadata
-
-
-def _finished(folder: Path, request: Request) -> RunRecord:
-    record = read_record(folder)
-    if record.request != request:
-        raise other_run(folder)
-    return record

@@ -18,7 +18,6 @@ from baselines.constraints.soft import clip, soft_loss, violation
 from baselines.constraints.spaces import affine_space, log_space, physical
 
 __all__ = [
-    "LAYERS",
     "Bounds",
     "Layer",
     "Overlapping",
@@ -58,15 +57,11 @@ class Bounds:
     high: Tensor
 
 
-LAYERS = ("none", "soft", "add", "scaled_add", "mult", "softmax", "projection", "post_hoc")
-"""The names of `elsewhere train --constraint`. post_hoc projects the predictions of a network
-that was trained without a layer; projection is add where the coarse cells are whole blocks, and
-needs a region's own `Projection` elsewhere."""
-
-
 def layer_for(constraint: str, bounds: Bounds | None = None) -> Layer | None:
-    """The layer that is trained in, by one of `LAYERS`; None where there is none.
+    """The layer that is trained in, by a name of `model_card.Constraint`; None where there is none.
 
+    post_hoc projects the predictions of a network that was trained without a layer; projection is
+    add where the coarse cells are whole blocks, and needs a region's own `Projection` elsewhere.
     bounds: those of `scaled_add`. Errors: ValueError where it has none, KeyError for other names.
     """
     if constraint == "scaled_add":
