@@ -46,7 +46,9 @@ class Network:
     member_count: int = 1
     adapt: Adapt | None = None
     statics: Callable[[RegionStore], RegionStore] | None = None
-    _latest: dict[str, Adapted] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _latest: dict[str, tuple[Adapted, Tensor | Projection]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def predict(self, region: RegionStore, steps: slice) -> Fields:
         """(time, 1, ny, nx) float32 fields by variable.
@@ -59,8 +61,7 @@ class Network:
         names = region.task.variable_names
         start, stop, _ = steps.indices(len(region.times))
         first = start - start % BATCH
-        weights = region_weights(region, torch.float64)
-        adapted = self._for(region)
+        adapted, weights = self._for(region)
         batches = []
         for low in range(first, stop, BATCH):
             whole = slice(low, min(low + BATCH, len(region.times)))
@@ -74,14 +75,18 @@ class Network:
             return None
         return region_context(region, steps, statics=self.statics and self.statics(region))
 
-    def _for(self, region: RegionStore) -> Adapted:
-        """Kept for the latest region alone: a network for each would fill the memory."""
-        if self.adapt is None:
-            return Adapted(self.model)
-        if region.name not in self._latest:
+    def _for(self, region: RegionStore) -> tuple[Adapted, Tensor | Projection]:
+        """What a region is predicted with, and its operator: costly where cells are shared.
+
+        Kept for the latest region alone: a network for each would fill the memory.
+        """
+        found = self._latest.get(region.name)
+        if found is None:
+            adapted = Adapted(self.model) if self.adapt is None else self.adapt(region)
+            found = adapted, region_weights(region, torch.float64)
             self._latest.clear()
-            self._latest[region.name] = self.adapt(region)
-        return self._latest[region.name]
+            self._latest[region.name] = found
+        return found
 
     @torch.inference_mode()
     def _forward(
