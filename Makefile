@@ -38,7 +38,7 @@ official: $(INSTALLED)
 
 # Versions that were tested together. torch carries no local suffix, so that any index serves it.
 lock: $(INSTALLED)
-	$(BIN)/pip-compile --quiet --extra fast --extra train --extra site --extra dev --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	$(BIN)/pip-compile --quiet --extra fast --extra train --extra site --extra recipes --extra dev --strip-extras --no-emit-index-url --no-emit-trusted-host \
 	  --no-emit-find-links --constraint constraints.txt --output-file requirements.lock pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' requirements.lock
 

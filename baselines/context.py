@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.pair_store import RegionStore
+from benchmark.task import STATICS
 
-STATICS = ("land_fraction", "orography")
-METRES = 1000.0
+UNITS = {"land_fraction": 1.0, "orography": 1000.0}
 """Orography is given in km, so that it is of the size of a normalised field."""
 HALF_YEAR_DAYS = 365.2425 / 2
 
@@ -23,9 +23,10 @@ HALF_YEAR_DAYS = 365.2425 / 2
 class Context:
     """The context of n samples, float32.
 
-    static: (n, 2, ny, nx) land fraction (0 to 1) and orography (km); place: (n, 2, ny, nx)
-    latitude and longitude of the fine cells' centres in radians; clock: (n, 4, 1, 1) sine and
-    cosine of the day of the year in local season, then of the local solar hour.
+    static: (n, k, ny, nx) those of land fraction (0 to 1) and orography (km) that the task has,
+    none where it has none; place: (n, 2, ny, nx) latitude and longitude of the fine cells' centres
+    in radians, true ones on maps too; clock: (n, 4, 1, 1) sine and cosine of the day of the year in
+    local season, then of the local solar hour, at the middle of the box.
     """
 
     static: Tensor
@@ -39,16 +40,19 @@ def region_context(
     """The context of a region's steps; statics, where given, is the region to take them from."""
     count = len(range(*steps.indices(len(region.times))))
     source = statics or region
-    fields = [source.static(name).astype(np.float32) for name in STATICS]
-    static = torch.from_numpy(np.stack([fields[0], fields[1] / np.float32(METRES)]))
-    grid = region.grid.fine
-    lat, lon = np.meshgrid(grid.y.centres, grid.x.centres, indexing="ij")
-    place = torch.from_numpy(np.radians(np.stack([lat, lon])).astype(np.float32))
-    angles = clock_angles(region.times[steps], latitude=lat.mean(), longitude=lon.mean())
+    static = np.zeros((0, *region.grid.fine.shape), np.float32)
+    for name in STATICS:
+        if name in region.task.static:
+            field = source.static(name) / np.float32(UNITS[name])
+            static = np.concatenate([static, field[None]])
+    place = np.radians(np.stack(region.grid.fine.lat_lon)).astype(np.float32)
+    # Not the mean of the cells' longitudes: on a map a box may lie across the date line.
+    latitude, longitude = region.task.region(region.name).centre
+    angles = clock_angles(region.times[steps], latitude=latitude, longitude=longitude)
     waves = np.stack([f(angles[:, k]) for k in (0, 1) for f in (np.sin, np.cos)], axis=1)
     return Context(
-        static=static.expand(count, -1, -1, -1),
-        place=place.expand(count, -1, -1, -1),
+        static=torch.from_numpy(static).expand(count, -1, -1, -1),
+        place=torch.from_numpy(place).expand(count, -1, -1, -1),
         clock=torch.from_numpy(waves.astype(np.float32))[:, :, None, None],
     )
 

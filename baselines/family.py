@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.task import Static
 from benchmark.toml_model import Frozen
 
 
@@ -17,3 +18,5 @@ class Family:
     config: type[Frozen]
     build: Callable[..., nn.Module]
     """build(channels, factor, config): normalised coarse fields to raw fine output."""
+    statics: tuple[Static, ...] = ()
+    """The static fields that it reads; tasks without them are refused."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.grid import RegionGrid
+from benchmark.grid import Grid, RegionGrid
 from benchmark.reference import linear_weights
 
 Array = NDArray[np.float64]
@@ -102,7 +102,9 @@ class ConservativeRemapping:
     sum |I| y_I = sum |J| x_J at any factor and, where coarse cells are whole blocks, A y = x.
     Fields linear in s and l come back exactly. No limiter, so it may overshoot below 0, as in
     SCRIP and CDO's `remapcon2`. The first-order form drops G; it is `nearest` at whole factors.
-    At least two coarse cells along each axis.
+    At least two coarse cells along each axis. On a map s and l are its metres, and areas true but
+    for the change of its scale within a coarse cell. Where the coarse box is shifted, its
+    outermost cells reach to the end of the fine one.
 
     share: (n_fine, n_coarse) part of a fine cell that lies in a coarse one; slope: the same
     shape, the weights of the G term. Source: Jones 1999,
@@ -117,7 +119,13 @@ class ConservativeRemapping:
     @classmethod
     def on(cls, grid: RegionGrid) -> "ConservativeRemapping":
         """The remapping from a region's coarse to its fine cells."""
-        fine_y, coarse_y = (np.sin(np.deg2rad(part.y.edges)) for part in (grid.fine, grid.coarse))
+
+        def heights(part: Grid) -> Array:
+            """Edges between which areas are differences; on a map, but for its scale."""
+            edges = part.y.edges
+            return edges if part.projection.crs else np.sin(np.deg2rad(edges))
+
+        fine_y, coarse_y = heights(grid.fine), heights(grid.coarse)
         return cls(
             *_remapping_weights(coarse_y, fine_y),
             *_remapping_weights(grid.coarse.x.edges, grid.fine.x.edges),
@@ -134,8 +142,11 @@ def _remapping_weights(source: Array, target: Array) -> tuple[Array, Array]:
     """(share, slope) of one axis from the edges of its coarse and fine cells."""
     if source[0] > source[-1]:
         return _remapping_weights(-source, -target)
-    low = np.maximum(target[:-1, None], source[None, :-1])
-    high = np.maximum(np.minimum(target[1:, None], source[None, 1:]), low)
+    # Fine cells beyond a shifted coarse box belong to its outermost cells.
+    reach = source.copy()
+    reach[0], reach[-1] = min(source[0], target[0]), max(source[-1], target[-1])
+    low = np.maximum(target[:-1, None], reach[None, :-1])
+    high = np.maximum(np.minimum(target[1:, None], reach[None, 1:]), low)
     share = (high - low) / (high - low).sum(axis=1, keepdims=True)
     centres = (source[:-1] + source[1:]) / 2
     offset = share * ((low + high) / 2 - centres)

@@ -26,10 +26,11 @@ from torch.nn import functional
 from baselines.context import Context
 from baselines.family import Family
 from baselines.upsampling import any_factor, upsample
+from benchmark.task import STATICS
 from benchmark.toml_model import Frozen
 
 REFERENCE = "after Eddin et al., TGRS 61, 2023, arXiv 2212.08208"
-STATIC, CLOCK = 2, 4
+STATIC, CLOCK = len(STATICS), 4
 """Channels of the two parts of the context that are read."""
 
 
@@ -116,4 +117,4 @@ class LOAN(nn.Module):
             return self.head(features.float())
 
 
-FAMILY = Family("LOAN", REFERENCE, LOANConfig, LOAN)
+FAMILY = Family("LOAN", REFERENCE, LOANConfig, LOAN, statics=STATICS)

@@ -17,6 +17,7 @@ from baselines.constraints import Projection, add, mult
 from baselines.context import Context, region_context
 from baselines.data import region_weights
 from baselines.downscaler import Downscaler
+from baselines.models import family
 from baselines.runs import card, load_run
 from benchmark.errors import InputError, Problem
 from benchmark.model_card import ModelCard
@@ -169,7 +170,7 @@ def open_network(
         declared = adapted_card(declared, chosen)
         change = chosen.start(store, record, model)
     if probe is not None:
-        _check_probe(probe, folder, model, adapt)
+        _check_probe(probe, folder, request.model, adapt)
         declared = declared.model_copy(
             update={
                 "model": f"{declared.model}-{probe}",
@@ -192,14 +193,14 @@ def _next_region(store: PairStore, region: RegionStore) -> RegionStore:
     return store.region(names[(names.index(region.name) + 1) % len(names)])
 
 
-def _check_probe(probe: str, folder: Path, model: Downscaler, adapt: str | None) -> None:
+def _check_probe(probe: str, folder: Path, model: str, adapt: str | None) -> None:
     if probe not in PROBES:
         known = list(PROBES)
         raise InputError(Problem("--probe", " or ".join(known), probe, nearest(probe, known)))
     if adapt is not None:
         fix = "Leave one of the two out."
         raise InputError(Problem("--probe", "a run as it is", f"--adapt {adapt}", fix))
-    if not model.reads_context:
+    if not family(model).statics:
         fix = "Probe a network that reads them, such as loan."
         raise InputError(
             Problem(f"--probe {probe}: {folder}", "a network with statics", "none", fix)

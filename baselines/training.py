@@ -14,6 +14,7 @@ from baselines.downscaler import Scaling
 from baselines.fit import Fit, load_checkpoint, save_checkpoint, start, update, validate
 from baselines.launch import hardware, place
 from baselines.loader import stream
+from baselines.models import family
 from baselines.runs import (
     CHECKPOINT,
     RECORD,
@@ -27,9 +28,10 @@ from baselines.runs import (
     write_record,
 )
 from baselines.sources import source_regions
+from baselines.statics import check_statics
 from benchmark.errors import InputError, Problem
 from benchmark.pair_store import PairStore, RegionStore
-from benchmark.task import Period
+from benchmark.task import Period, Task
 
 Report = Callable[[int, int, str], None]
 """report(step, steps, text): called after each step."""
@@ -51,11 +53,15 @@ def train(
     that of the regions trained on or, where the request says so, that of the `val_ood` regions.
     With a source set, neither that nor the normalisation knows the other regions.
     Under a launcher every process calls this; one of them writes.
-    Errors: InputError when the folder holds another run, or the loss stops being finite.
+    Errors: InputError when the folder holds another run, the task lacks static fields that the
+    network reads, pairs are to be mirrored whose boxes are shifted, or the loss stops being finite.
     """
     if (folder / RECORD).exists():
         return finished(folder, request)
     config = request.config.training
+    check_statics(store.task, request.model, family(request.model).statics)
+    if config.mirror and any(store.task.coarse_shift):
+        raise _no_mirror(store.task)
     torch.set_num_threads(config.threads)
     with place(config.device, batch=config.batch) as at:
         regions = source_regions(
@@ -66,7 +72,7 @@ def train(
         operators = tuple(operator.to(at.device) for operator in projections_of(regions))
         others = tuple(operator.to(at.device) for operator in projections_of(judges))
         if operators and request.constraint in WHOLE_BLOCKS:
-            raise _no_whole_blocks(request.constraint, store.task.factor)
+            raise _no_whole_blocks(request.constraint, store.task)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(request.seed)
             model = build(request, scaling, store.task)
@@ -174,12 +180,25 @@ def packages() -> dict[str, str]:
     }
 
 
-def _no_whole_blocks(constraint: str, factor: float) -> InputError:
+def _no_mirror(task: Task) -> InputError:
+    return InputError(
+        Problem(
+            "training.mirror",
+            f"false: the coarse boxes of {task.id} are shifted, those of mirrored pairs the "
+            "other way",
+            "true",
+            "Use --set training.mirror=false.",
+        )
+    )
+
+
+def _no_whole_blocks(constraint: str, task: Task) -> InputError:
+    shifted = " and a shifted coarse box" if any(task.coarse_shift) else ""
     return InputError(
         Problem(
             f"constraint {constraint}",
             "coarse cells that are whole blocks of fine ones",
-            f"a factor of {factor:g}",
+            f"a factor of {task.factor:g}{shifted}",
             "Use projection, which moves a field least onto any coarse grid, or post_hoc.",
         )
     )

@@ -63,8 +63,10 @@ def fine_shape(rows: int, columns: int, factor: float) -> tuple[int, int]:
 def upsample(x: Tensor, factor: float, mode: Literal["bilinear", "bicubic"]) -> Tensor:
     """(batch, channels, Ny, Nx) to (batch, channels, factor Ny, factor Nx), in float32.
 
-    Between cell centres of two equally spaced grids that cover the same box, so 2.5 will do. The
-    edges are clamped (the outermost coarse value is repeated outwards), and bicubic is Keys' with
+    Between cell centres of two equally spaced grids that cover the same box, so 2.5 will do. A
+    network knows no other registration: where a task's coarse box is shifted (`coarse_shift`, half
+    a cell in rainshift) what it upsamples is off by that constant offset, which its convolutions
+    can learn; the skip of `Downscaler` has the true coordinates. The edges are clamped (the outermost coarse value is repeated outwards), and bicubic is Keys' with
     a = -0.75, as in `interpolation`. Errors: InputError where the fine size is not whole.
     """
     rows, columns = x.shape[-2:]

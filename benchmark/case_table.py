@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
-from benchmark.domain import cell_size_km, padded, scored_names
+from benchmark.domain import padded, scored_names
 from benchmark.errors import InputError, Problem
 from benchmark.families.block_means import SCALES
 from benchmark.families.spectrum import Rings
@@ -103,7 +103,7 @@ def _stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 def geometry(task: Task, regions: Sequence[str]) -> dict[str, Any]:
     """Coordinates of the regions: centre latitude, finest wavelength and rings' wavenumbers."""
     grids = [region_grid(task, task.region(name)).scored.fine for name in regions]
-    sizes = [cell_size_km(grid) for grid in grids]
+    sizes = [grid.cell_km for grid in grids]
     rings = [
         Rings.on(*grid.shape, dy_km=dy, dx_km=dx)
         for grid, (dy, dx) in zip(grids, sizes, strict=True)
@@ -112,7 +112,7 @@ def geometry(task: Task, regions: Sequence[str]) -> dict[str, Any]:
     for row, ring in zip(wavenumbers, rings, strict=True):
         row[: len(ring.k)] = ring.k
     return {
-        "latitude": ("region", [float(np.mean(task.region(name).lat)) for name in regions]),
+        "latitude": ("region", [task.region(name).centre[0] for name in regions]),
         "cell_km": ("region", [float(np.sqrt(dy * dx)) for dy, dx in sizes]),
         "finest_km": ("region", [ring.finest_km for ring in rings]),
         "wavenumber": (("region", "ring"), wavenumbers),

@@ -55,7 +55,7 @@ class AreaOverlap:
     ) -> "AreaOverlap":
         """The operator between two grids of one map projection, by (y edges, x edges) in m.
 
-        area: (ny, nx) m2, the true areas of the fine cells, e.g. `geometry.lambert_cell_area`.
+        area: (ny, nx) m2, the true areas of the fine cells, e.g. `projection.Map.area`.
         A cut through a fine cell divides its area as it divides the cell on the map: the scale
         hardly changes within a cell.
         """
@@ -91,8 +91,8 @@ class AreaOverlap:
 
     @property
     def is_partition(self) -> bool:
-        """Whether every fine cell lies in one coarse cell."""
-        return bool(self.matrix.nnz == self.matrix.shape[1])
+        """Whether every fine cell lies in one coarse cell: none is shared, and none left out."""
+        return all(bool((np.count_nonzero(s, axis=0) == 1).all()) for s in (self.in_y, self.in_x))
 
     @property
     def block_weights(self) -> Array:
@@ -103,7 +103,8 @@ class AreaOverlap:
         """
         if not self.is_partition:
             raise ValueError(
-                "the coarse cells do not partition the fine cells (is the factor an integer?)"
+                "the coarse cells do not partition the fine cells (is the factor an integer, and the "
+                "coarse box not shifted?)"
             )
         return np.asarray(self.matrix.sum(axis=0), dtype=np.float64).reshape(self.fine_shape)
 

@@ -7,7 +7,8 @@ from benchmark.errors import InputError
 from benchmark.metrics import BOARDS, board_score
 from benchmark.results import SCORES, check_board_sums, check_same_ground, read_row
 from benchmark.skill import Contrast, as_gap, contrast
-from benchmark.task import TEST_SPLITS, Split, load_task
+from benchmark.task import TEST_SPLITS, Split
+from benchmark.task_files import contract_of
 
 Interval = tuple[float, float]
 
@@ -74,7 +75,7 @@ def compare(old: Path, new: Path) -> list[Difference]:
     if problems:
         raise InputError(problems)
     check_same_ground(old_scores, new_scores, new, against="as in the old scores")
-    task = load_task(new_scores.task.partition("@")[0])
+    task = contract_of(_folder(new), new_scores.task)
     differences = []
     for board in BOARDS:
         old_metric = board_score(board, old_scores.model.members)

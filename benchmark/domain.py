@@ -6,14 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.climatology import training_mean
-from benchmark.coarsen import AreaOverlap
 from benchmark.families.base import Domain
 from benchmark.families.spectrum import Rings
-from benchmark.geometry import EARTH_RADIUS_M
-from benchmark.grid import Grid, crop
+from benchmark.grid import crop, overlap
 from benchmark.pair_store import PairStore, RegionStore
 from benchmark.strata import STATIC_CLASSES, static_labels
-from benchmark.task import Task, Variable
+from benchmark.task import STATICS, Task, Variable
 from benchmark.thresholds import training_percentiles
 
 WETTEST_FLOOR = {"mm h-1": 0.1, "mm d-1": 2.4}
@@ -28,13 +26,14 @@ def region_domain(store: PairStore, region: RegionStore, variable: Variable) -> 
     Errors: InputError where that truth is missing.
     """
     whole, scored, margin = region.grid, region.grid.scored, region.grid.fine_margin
-    dy, dx = cell_size_km(scored.fine)
+    dy, dx = scored.fine.cell_km
+    labels, classes = _labels(region)
     area = np.zeros(whole.fine.shape)
     crop(area, margin)[...] = scored.fine.area
     return Domain(
         area=area,
-        labels=static_labels(region.static("land_fraction"), region.static("orography")),
-        classes=len(STATIC_CLASSES),
+        labels=labels,
+        classes=classes,
         intensity=variable.intensity,
         thresholds=_thresholds(store, region, variable),
         windows=store.task.windows,
@@ -44,15 +43,20 @@ def region_domain(store: PairStore, region: RegionStore, variable: Variable) -> 
         data_range=variable.data_range,
         climatology=_climatology(store.task, region, variable),
         # From the whole fine box to the scored coarse cells: the border counts nowhere.
-        overlap=AreaOverlap.from_edges(
-            fine=(whole.fine.y.edges, whole.fine.x.edges),
-            coarse=(scored.coarse.y.edges, scored.coarse.x.edges),
-        ),
+        overlap=overlap(whole.fine, scored.coarse),
         coarse_area=scored.coarse.area,
         margin=margin,
         image_every=store.task.image_every,
         papers=_papers(store.task, variable),
     )
+
+
+def _labels(region: RegionStore) -> tuple[NDArray[np.uint8], int]:
+    """The static class of each fine cell, and the number of classes: one where statics lack."""
+    if set(STATICS) <= set(region.task.static):
+        land, height = (region.static(name) for name in STATICS)
+        return static_labels(land, height), len(STATIC_CLASSES)
+    return np.zeros(region.grid.fine.shape, np.uint8), 1
 
 
 def _climatology(task: Task, region: RegionStore, variable: Variable) -> NDArray[np.float64]:
@@ -83,12 +87,6 @@ def _percentiles(store: PairStore, region: RegionStore, variable: Variable) -> t
         store, variable.name, variable.percentiles, variable.bins.bins, floor=floor
     )
     return by_region[region.name]
-
-
-def cell_size_km(grid: Grid) -> tuple[float, float]:
-    """(dy, dx): the mean height and width of a grid's cells in km."""
-    height = np.deg2rad(abs(np.diff(grid.y.edges)).mean()) * EARTH_RADIUS_M / 1000
-    return float(height), float(grid.area.mean() / 1e6 / height)
 
 
 def padded(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ from benchmark.scoring import Source, memory_bound, score_cases
 from benchmark.skill import as_skill, contrast
 from benchmark.sources import StoredPredictions, StreamedPredictions
 from benchmark.task import TEST_SPLITS, Task
+from benchmark.task_files import CONTRACT, write_contract
 from benchmark.validate import validate_predictions
 
 PARTIAL = ".partial-"
@@ -84,9 +85,13 @@ def score(
     save_table(scored.table, work / CASES)
     write_sample(store, source, work / SAMPLE)
     write_card(work / CARD, source.card)
+    write_contract(work, store.task)
     write_scores(work, scores)
-    for name in (CASES, SAMPLE, CARD, SCORES):
-        (work / name).replace(out / name)
+    for name in (CASES, SAMPLE, CARD, CONTRACT, SCORES):
+        if (work / name).exists():
+            (work / name).replace(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)  # the contract of another task, scored here before
     for partial in out.glob(f"{PARTIAL}*"):
         shutil.rmtree(partial)
     return scores

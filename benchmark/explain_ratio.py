@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.distance import cluster_labels
 from benchmark.errors import InputError, Problem
 from benchmark.explain_means import Array, by_seed, values_of
 from benchmark.explain_one import Explanation
 from benchmark.explain_rows import ScoredRow, find_beside, oracles_beside, own_oracle
-from benchmark.geometry import cluster_labels
 from benchmark.metric_table import lacking
 from benchmark.metrics import BOARDS, board_score, metric
 from benchmark.skill import (

@@ -12,7 +12,8 @@ import xarray as xr
 from benchmark.errors import InputError, Problem
 from benchmark.model_card import ModelCard
 from benchmark.results import SCORES, Scores, check_same_ground, read_row, read_scores
-from benchmark.task import Task, load_task
+from benchmark.task import Task
+from benchmark.task_files import contract_of
 from benchmark.toml_model import nearest
 
 
@@ -46,7 +47,7 @@ class ScoredRow:
     @cached_property
     def task(self) -> Task:
         """The task that it was scored on."""
-        return load_task(self.seeds[0].scores.task.partition("@")[0])
+        return contract_of(self.seeds[0].folder, self.seeds[0].scores.task)
 
     def only(self, numbers: set[int]) -> "ScoredRow":
         """The row with some of its seeds."""

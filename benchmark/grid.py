@@ -7,15 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.coarsen import AreaOverlap
-from benchmark.geometry import cell_area
-from benchmark.task import Region, Task
+from benchmark.projection import LatLon, Projection
+from benchmark.region import Region
+from benchmark.task import Task
 
 Array = NDArray[np.float64]
 
 
+DEGREES = LatLon()
+
+
 @dataclass(frozen=True)
 class Axis:
-    """Cells along one axis by their edges, in degrees; edges run in storage order."""
+    """Cells along one axis by their edges, in degrees or metres; edges run in storage order."""
 
     first: float
     last: float
@@ -40,24 +44,45 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """A lat-lon grid: `y` is latitude from north to south, `x` longitude from west to east."""
+    """A grid of rectangles: `y` from north to south, `x` from west to east.
+
+    They are latitude and longitude in degrees, or metres of a map; see `projection`.
+    """
 
     y: Axis
     x: Axis
+    projection: Projection = DEGREES
 
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx)."""
         return self.y.cells, self.x.cells
 
+    @property
+    def edges(self) -> tuple[Array, Array]:
+        """(y edges, x edges)."""
+        return self.y.edges, self.x.edges
+
     @cached_property
     def area(self) -> Array:
-        """(ny, nx) cell areas in m2 on the sphere."""
-        return cell_area(self.y.edges, self.x.edges)
+        """(ny, nx) true cell areas in m2."""
+        return self.projection.area(self.edges)
+
+    @cached_property
+    def lat_lon(self) -> tuple[Array, Array]:
+        """(ny, nx) latitudes and longitudes of the cells' centres in degrees."""
+        points = np.meshgrid(self.y.centres, self.x.centres, indexing="ij")
+        return self.projection.lat_lon(*points)
+
+    @property
+    def cell_km(self) -> tuple[float, float]:
+        """(dy, dx): the mean height and width of the cells in km."""
+        height = self.projection.height_km(self.edges)
+        return height, float(self.area.mean() / 1e6 / height)
 
     def cropped(self, margin: int) -> "Grid":
         """The grid without a border of `margin` cells."""
-        return Grid(self.y.cropped(margin), self.x.cropped(margin))
+        return Grid(self.y.cropped(margin), self.x.cropped(margin), self.projection)
 
 
 @dataclass(frozen=True)
@@ -86,10 +111,7 @@ class RegionGrid:
     @cached_property
     def overlap(self) -> AreaOverlap:
         """The operator A from fine to coarse."""
-        return AreaOverlap.from_edges(
-            fine=(self.fine.y.edges, self.fine.x.edges),
-            coarse=(self.coarse.y.edges, self.coarse.x.edges),
-        )
+        return overlap(self.fine, self.coarse)
 
     def crop_fine(self, field: NDArray[np.generic]) -> NDArray[np.generic]:
         """The scored interior of a (..., ny, nx) fine field."""
@@ -107,16 +129,26 @@ def crop(field: NDArray[np.generic], margin: int) -> NDArray[np.generic]:
     return field[..., margin:-margin, margin:-margin]
 
 
-def region_grid(task: Task, region: Region) -> RegionGrid:
-    """The grids of `region`: fine cells of `task.spacing`, coarse ones `task.factor` times that."""
-    (south, north), (west, east) = region.lat, region.lon
+def overlap(fine: Grid, coarse: Grid) -> AreaOverlap:
+    """The operator A between two grids of one projection."""
+    return fine.projection.overlap(fine=fine.edges, coarse=coarse.edges)
 
-    def grid(size: float) -> Grid:
+
+def region_grid(task: Task, region: Region) -> RegionGrid:
+    """The grids of `region`: fine cells of the task's spacing, coarse ones `factor` times that.
+
+    The coarse box is the fine one, moved by `task.coarse_shift` coarse cells to north and east.
+    """
+    (south, north), (west, east) = region.bounds
+    fine = task.spacing_of(region)
+    coarse = fine * task.factor
+    to_north, to_east = (shift * coarse for shift in task.coarse_shift)
+
+    def grid(size: float, up: float = 0.0, right: float = 0.0) -> Grid:
         return Grid(
-            y=Axis(north, south, round((north - south) / size)),
-            x=Axis(west, east, round((east - west) / size)),
+            y=Axis(north + up, south + up, round((north - south) / size)),
+            x=Axis(west + right, east + right, round((east - west) / size)),
+            projection=region.projection,
         )
 
-    return RegionGrid(
-        fine=grid(task.spacing), coarse=grid(task.spacing * task.factor), margin=task.margin
-    )
+    return RegionGrid(fine=grid(fine), coarse=grid(coarse, to_north, to_east), margin=task.margin)

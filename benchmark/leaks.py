@@ -1,12 +1,16 @@
 """Checks that a task's splits cannot leak: every one is a sentence of the design."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import combinations, pairwise
 
+from benchmark.distance import box_distance_km
 from benchmark.errors import Problem
-from benchmark.geometry import box_distance_km
 from benchmark.grid import region_grid
-from benchmark.task import Period, Region, Task
+from benchmark.region import Region
+from benchmark.task import Period, Task
+
+LONGEST_CUT = timedelta(days=15)
+"""How much of its last December a period may give to the embargo and still be of whole years."""
 
 
 def check_task(task: Task) -> list[Problem]:
@@ -14,8 +18,8 @@ def check_task(task: Task) -> list[Problem]:
 
     Regions of different roles keep `buffer_km` on the sphere and share no cell; names are
     unique; every role is present; periods are in order and keep the embargo; annual tasks use
-    whole years; boxes are a whole number of coarse and fine cells, all of one size; the primary
-    variable exists.
+    whole years, less the embargo at their end; boxes are a whole number of coarse and fine cells,
+    all of one size; the primary variable exists.
     """
     return [*_regions(task), *_periods(task), *_grid(task), *_primary(task)]
 
@@ -77,32 +81,64 @@ def _periods(task: Task) -> list[Problem]:
                 'Use whole years or state season_coverage = "partial".',
             )
             for name, period in ordered
-            if not _whole_years(period)
+            if not _whole_years(period, cut=min(task.embargo, LONGEST_CUT))
         ]
     return problems
 
 
-def _whole_years(period: Period) -> bool:
+def _whole_years(period: Period, *, cut: timedelta) -> bool:
+    """From a 1 January to a 31 December, or to `cut` before: neighbours need their embargo."""
     first, last = period.first, period.last
     starts = (first.month, first.day) == (1, 1)
-    return starts and (last.month, last.day) == (12, 31)
+    return starts and last.date() >= date(last.year, 12, 31) - cut
 
 
 def _grid(task: Task) -> list[Problem]:
     problems = []
     for region in task.regions:
-        for axis, (low, high) in (("lat", region.lat), ("lon", region.lon)):
-            for kind, size in (("fine", task.spacing), ("coarse", task.spacing * task.factor)):
+        fine = task.spacing_of(region)
+        axes, unit = (("y", "x"), "m") if region.grid else (("lat", "lon"), "degrees")
+        for axis, (low, high) in zip(axes, region.bounds, strict=True):
+            for kind, size in (("fine", fine), ("coarse", fine * task.factor)):
                 cells = (high - low) / size
                 if abs(cells - round(cells)) > 1e-6:
                     problems.append(
                         Problem(
                             f"region {region.name}: {axis}",
-                            f"a whole number of {kind} cells of {size:g} degrees",
+                            f"a whole number of {kind} cells of {size:g} {unit}",
                             f"{cells:g}",
                             "Change the bounds.",
                         )
                     )
+    margin = task.margin * task.factor
+    if abs(margin - round(margin)) > 1e-6:
+        problems.append(
+            Problem(
+                "margin",
+                "a whole number of fine cells",
+                f"{task.margin} coarse cells of {task.factor:g}",
+                "Change the margin.",
+            )
+        )
+    shift = max(abs(shift) for shift in task.coarse_shift)
+    if shift >= 1:
+        problems.append(
+            Problem(
+                "coarse_shift",
+                "less than one coarse cell: each of them lies on fine cells",
+                f"{task.coarse_shift}",
+                "Shift the coarse bounds by whole cells.",
+            )
+        )
+    if shift > task.margin:
+        problems.append(
+            Problem(
+                "coarse_shift",
+                f"at most the margin, {task.margin}: scored coarse cells lie within the fine box",
+                f"{task.coarse_shift}",
+                "Widen the margin.",
+            )
+        )
     sizes = {region.name: region_grid(task, region).fine.shape for region in task.regions}
     if len(set(sizes.values())) > 1:
         got = ", ".join(f"{name} {ny} x {nx}" for name, (ny, nx) in sorted(sizes.items()))

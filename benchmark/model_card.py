@@ -15,7 +15,8 @@ from pydantic import (
 from benchmark.errors import Problem
 from benchmark.files import write_atomically
 from benchmark.hashing import text_digest
-from benchmark.task import Slug, Task
+from benchmark.region import Slug
+from benchmark.task import Task
 from benchmark.toml_model import Frozen, nearest, read_toml
 
 Regime = Literal["zero_shot", "target_inputs", "few_shot", "oracle"]

@@ -96,6 +96,15 @@ class RegionStore:
 
         Read and checked once, and shared by all who ask: not to be written to.
         """
+        if name not in self.task.static and name != "cell_area":
+            raise InputError(
+                Problem(
+                    f"{self.task.id}: {name}",
+                    "a task with this static field",
+                    f"one with {', '.join(self.task.static) or 'none'}",
+                    "Choose a model that reads no statics, or build them into the task.",
+                )
+            )
         if name not in self._statics:
             key = f"static/{name}"
             values = self._decoded(key, slice(None))

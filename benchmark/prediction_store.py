@@ -16,7 +16,7 @@ from benchmark.errors import InputError, Problem
 from benchmark.files import new_folder
 from benchmark.model_card import read_card, write_card
 from benchmark.pair_store import PairStore, RegionStore
-from benchmark.pair_writer import write_axes
+from benchmark.pair_writer import on_map, write_axes
 from benchmark.predictor import Fields, Predictor
 from benchmark.task import TEST_SPLITS
 from benchmark.zarr_io import create_field, steps_per_shard, write_array, write_time
@@ -51,7 +51,8 @@ def create_region(path: Path, region: RegionStore, *, members: int) -> zarr.Grou
                 "units": variable.units,
                 "standard_name": variable.standard_name,
                 "long_name": variable.long_name,
-            },
+            }
+            | on_map(region.grid.fine),
         )
     return group
 

@@ -4,14 +4,16 @@ Of the training period, so that no test truth is looked at. A model sees none of
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.distance import box_distance_km
 from benchmark.distribution_metrics import wasserstein_1
-from benchmark.geometry import box_distance_km
 from benchmark.pair_store import PairStore, RegionStore
 from benchmark.reference import Bilinear
 from benchmark.task import TEST_SPLITS, Split, Variable
@@ -60,6 +62,15 @@ class _Summary:
             self.detail + other.detail,
         )
 
+    @property
+    def nothing(self) -> "_Summary":
+        """A summary of no cells."""
+        return _Summary(
+            {side: 0 * counts for side, counts in self.counts.items()},
+            {side: 0 * sums for side, sums in self.moments.items()},
+            0 * self.detail,
+        )
+
     def spread(self, side: str) -> float:
         """The standard deviation of a side's values; NaN where there is none."""
         weight, total, squares = self.moments[side]
@@ -94,15 +105,17 @@ def shifts(
         for split in TEST_SPLITS:
             for target in task.regions_of(split):
                 others = [name for name in sources if name != target.name]
-                pooled = _pool(known[name] for name in others)
                 mine = known[target.name]
+                # The only region trained on has none to be far from.
+                pooled = _pool([known[name] for name in others]) if others else mine.nothing
                 found.append(
                     Shift(
                         variable=variable.name,
                         region=target.name,
                         split=split,
                         nearest_km=min(
-                            box_distance_km(target, task.region(name)) for name in others
+                            (box_distance_km(target, task.region(name)) for name in others),
+                            default=math.nan,
                         ),
                         input_distance=_distance(mine, pooled, "coarse", variable),
                         truth_distance=_distance(mine, pooled, "fine", variable),
@@ -112,11 +125,8 @@ def shifts(
     return found
 
 
-def _pool(summaries: Iterator[_Summary]) -> _Summary:
-    pooled = next(summaries)
-    for summary in summaries:
-        pooled = pooled + summary
-    return pooled
+def _pool(summaries: Sequence[_Summary]) -> _Summary:
+    return reduce(add, summaries)
 
 
 def _distance(mine: _Summary, pooled: _Summary, side: str, variable: Variable) -> float:

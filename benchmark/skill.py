@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmark import RELEASE
 from benchmark.case_table import total
-from benchmark.geometry import cluster_labels
+from benchmark.distance import cluster_labels
 from benchmark.inference import (
     DayDraws,
     StandardError,

@@ -45,8 +45,10 @@ def over_strata(sums: Array, classes: int, levels: int) -> Array:
 def _members(classes: int, levels: int) -> tuple[tuple[int, ...], ...]:
     """The classes that make each of STRATA."""
     whole = np.arange(classes * levels).reshape(classes, levels)
-    found = {"all": whole, "land": whole[1:]}
-    found |= {name: whole[k : k + 1] for k, name in enumerate(STATIC_CLASSES)}
+    # One class of cells is no class of surface.
+    surface = whole if classes > 1 else whole[:0]
+    found = {"all": whole, "land": surface[1:]}
+    found |= {name: surface[k : k + 1] for k, name in enumerate(STATIC_CLASSES)}
     intensity = whole if levels > 1 else whole[:, :0]
     found |= {name: intensity[:, k : k + 1] for k, name in enumerate(INTENSITY_CLASSES)}
     return tuple(tuple(found[name].ravel().tolist()) for name in STRATA)

@@ -5,14 +5,11 @@ everything that decides what a score means; changing any of it needs a new revis
 """
 
 from datetime import date, datetime, time, timedelta
-from functools import cache
-from importlib import resources
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     Field,
-    StringConstraints,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -20,24 +17,13 @@ from pydantic import (
 
 from benchmark.bins import Bins
 from benchmark.errors import InputError, Problem
-from benchmark.toml_model import Frozen, nearest, read_table, validate
+from benchmark.region import MapGrid, Region, Slug
+from benchmark.toml_model import Frozen, nearest
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
 Paper = Literal["ganvsdiffusion", "orbit2", "wassdiff"]
-Role = Literal["train", "val_ood", "test_ood"]
 Split = Literal["train", "val_id", "test_id", "val_ood", "test_ood"]
 SPLITS: tuple[Split, ...] = ("train", "val_id", "test_id", "val_ood", "test_ood")
 TEST_SPLITS: tuple[Split, ...] = ("test_id", "test_ood")
-
-
-def _bounds(limit: float) -> AfterValidator:
-    def check(bounds: tuple[float, float]) -> tuple[float, float]:
-        low, high = bounds
-        if not -limit <= low < high <= limit:
-            raise ValueError(f"[low, high] in ascending order within +-{limit:g} degrees")
-        return bounds
-
-    return AfterValidator(check)
 
 
 def _in_order(bounds: tuple[float, ...]) -> tuple[float, ...]:
@@ -61,8 +47,8 @@ def _odd(windows: tuple[int, ...]) -> tuple[int, ...]:
 _ascending = AfterValidator(_in_order)
 Ascending = Annotated[tuple[float, ...], Field(max_length=3), _ascending]
 Percentiles = Annotated[tuple[float, ...], AfterValidator(_percents), _ascending]
-Latitudes = Annotated[tuple[float, float], _bounds(90)]
-Longitudes = Annotated[tuple[float, float], _bounds(180)]
+Static = Literal["land_fraction", "orography"]
+STATICS: tuple[Static, ...] = ("land_fraction", "orography")
 
 
 class BinsOf(Frozen):
@@ -133,15 +119,6 @@ class Vector(Frozen):
         return self
 
 
-class Region(Frozen):
-    """A named lat-lon box: outer bounds in degrees, longitude in [-180, 180]."""
-
-    name: Slug
-    role: Role
-    lat: Latitudes
-    lon: Longitudes
-
-
 class Period(Frozen):
     """All times from `first` to `last`, both included, UTC without a zone."""
 
@@ -209,8 +186,15 @@ class Task(Frozen):
     banner: str = ""
     track: Literal["perfect_model", "real_pair"]
     factor: Annotated[float, Field(gt=1)]
-    spacing: Annotated[float, Field(gt=0)]
-    """Fine grid spacing in degrees."""
+    spacing: Annotated[float, Field(gt=0)] | None = None
+    """Fine grid spacing in degrees, where regions are boxes of latitude and longitude."""
+    grids: tuple[MapGrid, ...] = ()
+    """Grids on maps, for regions that are boxes of one."""
+    coarse_shift: tuple[float, float] = (0.0, 0.0)
+    """How far the coarse box lies north and east of the fine one, in coarse cells: 0.5 where the
+    points of a product are the centres of its cells and lie on the fine box's edge."""
+    static: tuple[Static, ...] = STATICS
+    """The static fields of each region; without both of them there are no scores by surface."""
     margin: Annotated[int, Field(ge=0)]
     """Border of each box in coarse cells that models predict but that is not scored."""
     members: Annotated[int, Field(ge=2)]
@@ -240,6 +224,42 @@ class Task(Frozen):
     """None where the task has no such regime."""
     regions: Annotated[tuple[Region, ...], Field(min_length=1)]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_grids_once(cls, table: Any) -> Any:
+        """A region's `grid` is a name in the file."""
+        if not isinstance(table, dict) or not isinstance(table.get("regions"), list | tuple):
+            return table
+        given = table.get("grids", ())
+        grids = {
+            grid["name"]: grid
+            for grid in (given if isinstance(given, list | tuple) else ())
+            if isinstance(grid, dict) and isinstance(grid.get("name"), str)
+        }
+
+        def named(region: Any) -> Any:
+            if not isinstance(region, dict) or not isinstance(region.get("grid"), str):
+                return region
+            if region["grid"] not in grids:
+                known = ", ".join(grids) or "none"
+                raise ValueError(
+                    f"region {region.get('name')}: the name of one of the grids ({known}), "
+                    f"not {region['grid']!r}"
+                )
+            return region | {"grid": grids[region["grid"]]}
+
+        return table | {"regions": [named(region) for region in table["regions"]]}
+
+    @model_validator(mode="after")
+    def _boxes_have_a_spacing(self) -> Self:
+        if self.spacing is None and any(region.grid is None for region in self.regions):
+            raise ValueError("spacing: a value in degrees, for the regions with lat and lon")
+        if self.vectors and any(region.grid for region in self.regions):
+            raise ValueError("vectors: on latitudes and longitudes only")
+        if len({grid.name for grid in self.grids}) < len(self.grids):
+            raise ValueError("grids: each with a name of its own")
+        return self
+
     @field_validator("few_shot")
     @classmethod
     def _labelled_days_are_training_days(
@@ -258,6 +278,12 @@ class Task(Frozen):
     def id(self) -> str:
         """`name@revision`, the task's full name."""
         return f"{self.name}@{self.revision}"
+
+    def spacing_of(self, region: Region) -> float:
+        """Spacing of a region's fine cells along its axes, in degrees or metres."""
+        spacing = region.grid.spacing if region.grid else self.spacing
+        assert spacing is not None  # by the validator above
+        return spacing
 
     @property
     def variable_names(self) -> tuple[str, ...]:
@@ -312,27 +338,3 @@ class Task(Frozen):
     def embargo(self) -> timedelta:
         """The stated embargo between periods."""
         return timedelta(hours=self.periods.embargo_hours)
-
-
-def task_names() -> list[str]:
-    """Names of the tasks that ship with the package, sorted."""
-    folder = resources.files("benchmark") / "tasks"
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
-
-
-@cache
-def load_task(name: str) -> Task:
-    """The task called `name`.
-
-    Errors: InputError when there is no such task (the nearest is suggested) or its file is not
-    a valid contract.
-    """
-    known = task_names()
-    if name not in known:
-        raise InputError(Problem(f"task {name!r}", "a known task", "this", nearest(name, known)))
-    with resources.as_file(resources.files("benchmark") / "tasks" / f"{name}.toml") as path:
-        return validate(read_table(path), Task, where=path.name)

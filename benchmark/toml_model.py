@@ -1,4 +1,4 @@
-"""TOML read into frozen pydantic models: unknown keys refused, the nearest known suggested."""
+"""TOML and JSON read into frozen pydantic models: unknown keys refused, the nearest suggested."""
 
 import difflib
 import tomllib
@@ -36,14 +36,26 @@ def read_toml(path: Path, model: type[M]) -> M:
     return validate(read_table(path), model, where=str(path))
 
 
+def read_json(path: Path, model: type[M]) -> M:
+    """Read one JSON file that `model` wrote; InputError when it is absent or not of it."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise _absent(path, "a JSON file") from None
+    except ValidationError as error:
+        raise InputError([_problem(item, model, str(path)) for item in error.errors()]) from None
+
+
+def _absent(path: Path, expected: str) -> InputError:
+    return InputError(Problem(str(path), expected, "no such file", "Check the path."))
+
+
 def read_table(path: Path) -> dict[str, Any]:
     """The raw table of a TOML file; InputError when it is absent or is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            Problem(str(path), "a TOML file", "no such file", "Check the path.")
-        ) from None
+        raise _absent(path, "a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             Problem(str(path), "valid TOML", str(error), "Correct the file.")

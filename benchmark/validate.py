@@ -13,9 +13,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.core.metadata import ArrayV3Metadata
 
+from benchmark.distance import METRES_PER_DEGREE
 from benchmark.errors import InputError, Problem
 from benchmark.model_card import ModelCard, check_sources, read_card
 from benchmark.pair_store import PairStore, RegionStore
+from benchmark.pair_writer import MAP_COORDINATES
 from benchmark.prediction_store import CARD, DIMS, block_steps, expected_regions
 from benchmark.task import Task
 from benchmark.zarr_io import open_group, read_time
@@ -24,6 +26,8 @@ SHOWN = 4
 """At most this many offending places are named in one problem; the rest are counted."""
 
 COORDINATES = ("time", "member", "y", "x")
+CLOSE = 1e-6
+"""By how many degrees a coordinate may be off; on a map by as many times METRES_PER_DEGREE."""
 
 
 def validate_predictions(store: PairStore, folder: Path, *, values: bool = True) -> list[Problem]:
@@ -96,6 +100,8 @@ def _region(
     problems = _members(region.task, group, path, card)
     problems += _coordinates(region, group, path)
     known = {*COORDINATES, *region.task.variable_names}
+    if region.grid.fine.projection.crs:
+        known |= MAP_COORDINATES  # what a template has, though nothing here reads them
     problems += [
         Problem(f"{path}: {name}", "only the task's variables", "an extra one", "Remove it.")
         for name in sorted(set(found) - known)
@@ -142,6 +148,7 @@ def _coordinates(region: RegionStore, group: zarr.Group, path: Path) -> list[Pro
         "y": region.grid.fine.y.centres,
         "x": region.grid.fine.x.centres,
     }
+    allowed = CLOSE * (METRES_PER_DEGREE if region.grid.fine.projection.crs else 1.0)
     problems = []
     for name in COORDINATES:
         where = f"{path}: {name}"
@@ -155,12 +162,16 @@ def _coordinates(region: RegionStore, group: zarr.Group, path: Path) -> list[Pro
             problems.append(_unreadable(where, error))
             continue
         if name in expected:
-            problems += _coordinate(where, values, expected[name], array)
+            problems += _coordinate(where, values, expected[name], array, allowed)
     return problems
 
 
 def _coordinate(
-    where: str, values: NDArray[Any], expected: NDArray[Any], array: zarr.Array[Any]
+    where: str,
+    values: NDArray[Any],
+    expected: NDArray[Any],
+    array: zarr.Array[Any],
+    allowed: float,
 ) -> list[Problem]:
     wanted = f"{_span(expected)}"
     fix = "Predict on exactly the task's coordinates; nothing is re-indexed."
@@ -170,7 +181,7 @@ def _coordinate(
     if np.issubdtype(expected.dtype, np.datetime64):
         same = values == expected
     else:
-        same = np.isclose(values, expected, rtol=0, atol=1e-6)
+        same = np.isclose(values, expected, rtol=0, atol=allowed)
     if same.all():
         return []
     k = int(np.argmin(same))

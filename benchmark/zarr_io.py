@@ -20,7 +20,6 @@ from benchmark.errors import InputError, Problem
 
 CHUNK_BYTES = 256 * 1024
 CHUNKS_PER_SHARD = 64
-TIME_UNITS = "hours since 1900-01-01T00:00:00"
 _EPOCH = np.datetime64("1900-01-01T00:00:00", "s")
 
 
@@ -42,15 +41,23 @@ def create_field(
     shape: tuple[int, ...],
     dims: Sequence[str],
     attributes: Mapping[str, Any],
+    shard_steps: int | None = None,
 ) -> zarr.Array[Any]:
-    """A float32 array with time first, in shards of whole steps; nothing is written yet."""
+    """A float32 array with time first, in shards of whole steps; nothing is written yet.
+
+    shard_steps: how many steps a shard has, where several arrays are written block by block.
+    """
     step_bytes = 4 * int(np.prod(shape[1:]))
+    shard = shard_steps or steps_per_shard(step_bytes, shape[0])
+    chunk = steps_per_chunk(step_bytes, min(shard, shape[0]))
+    while shard % chunk:
+        chunk -= 1
     return group.create_array(
         name,
         shape=shape,
         dtype="float32",
-        chunks=(steps_per_chunk(step_bytes, shape[0]), *shape[1:]),
-        shards=(steps_per_shard(step_bytes, shape[0]), *shape[1:]),
+        chunks=(chunk, *shape[1:]),
+        shards=(shard, *shape[1:]),
         compressors=ZstdCodec(level=3, checksum=True),
         fill_value=float("nan"),
         dimension_names=list(dims),
@@ -82,12 +89,15 @@ def write_array(
 
 
 def write_time(group: zarr.Group, times: NDArray[np.datetime64]) -> None:
-    """The `time` coordinate as whole hours, CF encoded."""
-    hours = (times.astype("datetime64[s]") - _EPOCH) / np.timedelta64(1, "h")
-    if not np.array_equal(hours, hours.astype(np.int64)):
-        raise ValueError("times must be whole hours")
-    attributes = {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time"}
-    write_array(group, "time", hours.astype(np.int64), dims=["time"], attributes=attributes)
+    """The `time` coordinate, CF encoded: whole hours, or seconds where there are others."""
+    seconds = (times.astype("datetime64[s]") - _EPOCH).astype(np.int64)
+    unit, size = ("seconds", 1) if (seconds % 3600).any() else ("hours", 3600)
+    attributes = {
+        "units": f"{unit} since {_EPOCH}",
+        "calendar": "proleptic_gregorian",
+        "standard_name": "time",
+    }
+    write_array(group, "time", seconds // size, dims=["time"], attributes=attributes)
 
 
 def read_time(array: zarr.Array[Any]) -> NDArray[np.datetime64]:

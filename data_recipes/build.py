@@ -1,66 +1,154 @@
-"""`elsewhere build`: from a task's recipe to its pair store, region by region, resumable."""
+"""`elsewhere build`: from a task's recipe to its pair store, block by block, resumable."""
 
+import math
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import InputError, Problem
+from benchmark.execution import run_tasks
+from benchmark.grid import region_grid
 from benchmark.leaks import check_task
 from benchmark.manifest import read_manifest
+from benchmark.pair_parts import PartialRegion
 from benchmark.pair_store import PairStore
-from benchmark.pair_writer import write_region
-from benchmark.task import Region, Task
-from data_recipes.era5_sample.recipe import EmbeddedERA5
-from data_recipes.recipe import Recipe
+from benchmark.pair_writer import Origin
+from benchmark.region import Region
+from benchmark.task import Task
+from benchmark.task_files import write_contract
+from data_recipes.recipe import Recipe, RegionPlan, no_times
+from data_recipes.shipped import shipped_recipe
+from data_recipes.source import Advance, no_report
 
-RECIPES: dict[str, Callable[[Task], Recipe]] = {"era5-sample": EmbeddedERA5}
+Report = Callable[[str, int, int], None]
+"""report(region, steps done, all its steps): after each block; 0 of 0 where it was there."""
 
-Report = Callable[[str, bool], None]
-"""report(region, built): a region is there; `built` is False when it already was."""
+
+@dataclass(frozen=True)
+class Size:
+    """What building takes, in bytes: yet to be fetched, and at most written."""
+
+    fetched: int
+    written: int
 
 
 def build(
     task: Task,
     data: Path,
     *,
+    recipe: Recipe | None = None,
     regions: Sequence[str] = (),
-    report: Report = lambda *_: None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    report: Report = no_report,
+    advance: Advance = no_report,
 ) -> PairStore:
     """Build the pair store of `task` under `data/TASK@REVISION`.
 
-    A region that is whole and was made by the same recipe from the same sources is kept, so an
-    interrupted build goes on where it stopped. regions: only these (default: all).
-    Errors: InputError when the task leaks, has no recipe here, or has no region of that name.
+    A region that is whole and was made by the same recipe from the same sources is kept, and so is
+    every whole block of one that was stopped. recipe: default the one that ships; regions: only
+    these (default: all); workers: threads that make blocks, of which each takes the memory of one;
+    scheduler: the address of the user's own dask.distributed scheduler, whose workers see the same
+    folders.
+    Errors: InputError when the task leaks, has no region of that name, or there is too little room.
     """
     problems = check_task(task)
     if problems:
         raise InputError(problems)
-    if task.name not in RECIPES:
-        raise InputError(
-            Problem(task.id, "a task with a recipe", "one without", "Build another task.")
-        )
-    chosen = [task.region(name) for name in regions] or list(task.regions)
-    recipe = RECIPES[task.name](task)
+    recipe = recipe or shipped_recipe(task, data)
     folder = data / task.id
-    for region in sorted(chosen, key=lambda region: region.name):
-        built = not _is_current(folder, task, region, recipe)
-        if built:
-            _build_region(folder, task, region, recipe)
-        report(region.name, built)
+    chosen = chosen_regions(task, regions)
+    to_do = [region for region in chosen if not _is_current(folder, task, region, recipe)]
+    _check_room(data, size_of(task, to_do, recipe))
+    recipe.fetch(to_do, advance=advance)
+    for region in chosen:
+        if region in to_do:
+            plan = recipe.region(region)
+            _build_region(folder, task, region, recipe, plan, workers, scheduler, report)
+        else:
+            report(region.name, 0, 0)
+    write_contract(folder, task)
     return PairStore(task, folder)
 
 
-def _build_region(folder: Path, task: Task, region: Region, recipe: Recipe) -> None:
-    data = recipe.region(region)
-    write_region(
-        task,
-        region.name,
-        folder,
-        times=data.times,
-        static=data.static,
-        blocks=data.blocks,
-        source_ids=recipe.source_ids,
-        recipe=recipe.configuration,
-    )
+def chosen_regions(task: Task, names: Sequence[str]) -> list[Region]:
+    """The regions of these names, or all of a task, sorted by name."""
+    chosen = [task.region(name) for name in names] or list(task.regions)
+    return sorted(set(chosen), key=lambda region: region.name)
+
+
+def size_of(task: Task, regions: Sequence[Region], recipe: Recipe) -> Size:
+    """What building these regions takes; float32 as it is, before zstd."""
+    written = 0
+    for region in regions:
+        grid = region_grid(task, region)
+        cells = math.prod(grid.fine.shape) + math.prod(grid.coarse.shape)
+        written += 4 * cells * recipe.steps * len(task.variables)
+    return Size(sum(recipe.estimate(region) for region in regions), written)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Makes and writes one block; sent to the user's workers."""
+
+    partial: PartialRegion
+    plan: RegionPlan
+
+    def __call__(self, block: slice) -> int:
+        self.partial.write(block, self.plan.steps(block))
+        return int(block.stop - block.start)
+
+
+def _build_region(
+    folder: Path,
+    task: Task,
+    region: Region,
+    recipe: Recipe,
+    plan: RegionPlan,
+    workers: int,
+    scheduler: str | None,
+    report: Report,
+) -> None:
+    if not len(plan.times):
+        raise InputError(no_times(task, region))
+    origin = Origin(recipe.source_ids, recipe.configuration, plan.missing)
+    partial = PartialRegion(task, region.name, folder, plan.times)
+    partial.begin(origin)
+    left = [block for block in partial.blocks if not partial.is_written(block)]
+    total = len(plan.times)
+    done = total - sum(block.stop - block.start for block in left)
+    report(region.name, done, total)
+
+    def arrived(_: slice, steps: int) -> None:
+        nonlocal done
+        done += steps
+        report(region.name, done, total)
+
+    work = _Work(partial, plan)
+    run_tasks(work, left, done=arrived, workers=workers, scheduler=scheduler)
+    partial.finish(plan.static, origin)
+
+
+def _check_room(data: Path, size: Size) -> None:
+    """Refuse to start what cannot end; downloads stay beside the store."""
+    at = next(folder for folder in (data, *data.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(at).free
+    if size.fetched + size.written > free:
+        raise InputError(
+            Problem(
+                str(data),
+                f"room for {gigabytes(size.fetched)} of downloads and at most "
+                f"{gigabytes(size.written)} of pairs",
+                f"{gigabytes(free)} free",
+                "Make room, choose another folder with --data, or build some --regions only.",
+            )
+        )
+
+
+def gigabytes(count: int) -> str:
+    """A number of bytes for people."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _is_current(folder: Path, task: Task, region: Region, recipe: Recipe) -> bool:

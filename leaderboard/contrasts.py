@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.geometry import cluster_labels
+from benchmark.distance import cluster_labels
 from benchmark.inference import FEWEST_BLOCKS
 from benchmark.metrics import BOARDS, board_score
 from benchmark.skill import Contrast, LogScores, blocks_of, contrast_of, resampled_log_scores

@@ -8,8 +8,8 @@ import xarray as xr
 
 from benchmark.errors import InputError, Problem
 from benchmark.grid import region_grid
+from benchmark.region import Region
 from benchmark.sample_fields import read_sample
-from benchmark.task import Region
 from leaderboard.pictures import (
     Array,
     Scale,

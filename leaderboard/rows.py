@@ -27,7 +27,8 @@ from benchmark.results import (
     read_scores,
 )
 from benchmark.sample_fields import SAMPLE
-from benchmark.task import Task, load_task
+from benchmark.task import Task
+from benchmark.task_files import contract_of
 from leaderboard.numbers import Numbers, lacks_of, numbers_of
 
 Report = Callable[[int, int, str], None]
@@ -174,13 +175,14 @@ def load_rows(results: Sequence[Path], *, report: Report = lambda *_: None) -> l
     if problems:
         raise InputError(problems)
     return [
-        TaskRows(_task(task), groups[0].rows[0].scores.data_hash, groups)
-        for task, groups in found.items()
+        TaskRows(_task(groups), groups[0].rows[0].scores.data_hash, groups)
+        for groups in found.values()
     ]
 
 
-def _task(task_id: str) -> Task:
-    return load_task(task_id.split("@")[0])
+def _task(groups: tuple[Group, ...]) -> Task:
+    row = groups[0].rows[0]
+    return contract_of(row.folder, row.scores.task)
 
 
 def _read_row(folder: Path, place: str) -> Row:
@@ -195,11 +197,7 @@ def _read_row(folder: Path, place: str) -> Row:
                 f"or build the site of {scores.release} with the package of that release.",
             )
         )  # fmt: skip
-    task = _task(scores.task)
-    if task.id != scores.task:
-        raise InputError(
-            Problem(where, f"task {task.id}", f"task {scores.task}", "Score the model again.")
-        )
+    task = contract_of(folder, scores.task)
     whole = load_table(folder / CASES)
     cases, totals = (known_part(part) for part in whole)
     problems = check_board_sums(folder, cases, totals)

@@ -12,8 +12,8 @@ from benchmark import RELEASE
 from benchmark.errors import InputError, Problem
 from benchmark.files import new_folder
 from benchmark.inference import LEVEL, POWER
+from benchmark.region import Region
 from benchmark.skill import FAILED, as_gap, as_skill
-from benchmark.task import Region
 from leaderboard.boards import Board, make_boards
 from leaderboard.contrasts import has_blocks
 from leaderboard.export import write_exports

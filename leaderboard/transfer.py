@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
-from benchmark.geometry import box_distance_km
+from benchmark.distance import box_distance_km
 from benchmark.metrics import BOARDS, board_score
 from benchmark.model_card import ModelCard
+from benchmark.region import Region
 from benchmark.skill import as_skill
-from benchmark.task import TEST_SPLITS, Region, Split, Task
+from benchmark.task import TEST_SPLITS, Split, Task
 from leaderboard.contrasts import region_names, score
 from leaderboard.export import write_csv
 from leaderboard.render import write_page

@@ -20,7 +20,8 @@ from baselines.nulls import null
 from benchmark.cli.main import _run
 from benchmark.pair_store import PairStore, open_pair_store
 from benchmark.prediction_store import write_predictions
-from benchmark.task import Task, load_task
+from benchmark.task import Task
+from benchmark.task_files import load_task
 from data_recipes.build import build
 
 Command = Callable[..., CompletedProcess[str]]

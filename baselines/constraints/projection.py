@@ -1,4 +1,4 @@
-"""The projection onto A y = x for coarse cells that share fine cells: factor 2.5, Lambert grids."""
+"""The projection onto A y = x for coarse cells that share fine cells: factor 2.5, shifted boxes."""
 
 from typing import Any
 
@@ -32,6 +32,9 @@ class Projection(nn.Module):
     along two axes, and K^-1, symmetric, is made once in float64. At rational factors coarse cells
     are coupled in small groups and K^-1 is sparse; on irregular grids it fills as 1 / distance
     decays, up to (Ny Nx)^2 entries.
+
+    Where the coarse box is shifted, its outermost cells lie on fewer fine cells, whose mean then is
+    asked to be x, and fine cells beyond it stay as they are; both lie in the margin.
 
     forward: field (..., ny, nx), coarse (..., Ny, Nx) in any floating dtype; computed in float32
     or wider, also under autocast. Buffers move with the module and are not saved.

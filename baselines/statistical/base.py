@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmark.errors import InputError, Problem
 from benchmark.pair_store import RegionStore
 from benchmark.reference import Bilinear
-from benchmark.task import Period, Task
+from benchmark.task import Period, Static, Task
 from benchmark.toml_model import Frozen
 
 Array = NDArray[np.float64]
@@ -230,3 +230,5 @@ class StatisticalFamily:
     reference: str
     config: type[Frozen]
     model: type[Fitted]
+    statics: tuple[Static, ...] = ()
+    """The static fields that it reads; tasks without them are refused."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from baselines.statistical.base import Array, Fitted, Place, Rule, StatisticalFamily, Training
 from baselines.statistical.quantiles import EmpiricalMap, pooled_quantiles
-from benchmark.task import Task
+from benchmark.task import STATICS, Task
 from benchmark.toml_model import Frozen
 
 REFERENCE = "Wood et al. (2004), doi 10.1023/B:CLIM.0000013685.99609.9e"
@@ -152,4 +152,6 @@ def _predicted(statics: Array, place: Place) -> Array:
     return np.asarray((statics @ _predictors(place)).reshape(-1, *place.region.grid.fine.shape))
 
 
-FAMILY = StatisticalFamily("bias correction, spatial disaggregation", REFERENCE, BCSDConfig, BCSD)
+FAMILY = StatisticalFamily(
+    "bias correction, spatial disaggregation", REFERENCE, BCSDConfig, BCSD, statics=STATICS
+)

@@ -79,4 +79,6 @@ def temperatures(task: Task) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return chosen
 
 
-FAMILY = StatisticalFamily("bilinear + lapse rate", REFERENCE, LapseRateConfig, LapseRate)
+FAMILY = StatisticalFamily(
+    "bilinear + lapse rate", REFERENCE, LapseRateConfig, LapseRate, statics=("orography",)
+)

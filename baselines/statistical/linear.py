@@ -17,6 +17,7 @@ from baselines.statistical.base import (
     Training,
     scaling,
 )
+from benchmark.task import STATICS
 from benchmark.toml_model import Frozen
 
 REFERENCE = "Hoerl and Kennard (1970), doi 10.2307/1267351; MLR of Gutierrez et al. (2019)"
@@ -149,4 +150,6 @@ def _solve(gram: Array, moment: Array, ridge: float) -> tuple[float, Array]:
     return float(target - mean @ coefficients), coefficients
 
 
-FAMILY = StatisticalFamily("linear regression with statics", REFERENCE, LinearConfig, Linear)
+FAMILY = StatisticalFamily(
+    "linear regression with statics", REFERENCE, LinearConfig, Linear, statics=STATICS
+)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from baselines.sources import source_regions
+from baselines.statics import check_statics
 from baselines.statistical import statistical_family
 from baselines.statistical.base import Fitted, Place, Report, Rule, Training
 from benchmark.errors import InputError, Problem
@@ -125,13 +126,15 @@ def fit_run(
 
     A finished run with the same request returns at once; one that was stopped starts again.
     `run.json` is written last. Errors: InputError when the folder holds another run or other
-    things, the request is for another task or other data, or the model cannot be fitted to them.
+    things, the request is for another task or other data, the task lacks static fields that the
+    model reads, or the model cannot be fitted to the data.
     """
     if (folder / RECORD).exists():
         return _finished(folder, request)
     _check_folder(folder)
     _check_data(store, request, where="the request")
     family = statistical_family(request.model)
+    check_statics(store.task, request.model, family.statics)
     config = validate(request.config, family.config, where=f"settings of {request.model}")
     regions = source_regions(store, request.regime, request.sources)
     began = time.perf_counter()

@@ -10,14 +10,12 @@ from benchmark.cli.output import (
     DataOption,
     JsonOption,
     counted,
-    data_folder,
+    pair_store,
     print_json,
     progress,
 )
 from benchmark.cli.scoring import PredictionsArgument
 from benchmark.cli.tasks import TaskArgument
-from benchmark.pair_store import open_pair_store
-from benchmark.task import load_task
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,7 +46,7 @@ def constrain(
     from benchmark.post_hoc import constrain as write
     from benchmark.prediction_store import expected_regions
 
-    store = open_pair_store(load_task(name), data_folder(data))
+    store = pair_store(name, data)
     if store.task.track == "real_pair":
         Console(stderr=True, highlight=False).print(
             f"{name} has real pairs: its coarse field is another product, and projecting passes "

@@ -17,7 +17,7 @@ from benchmark.pair_store import PairStore
 from benchmark.prediction_store import expected_regions, write_predictions
 from benchmark.results import SCORES
 from benchmark.sources import StoredPredictions
-from benchmark.task import load_task
+from benchmark.task_files import load_task
 
 TASK = "era5-sample"
 NETWORKS = (

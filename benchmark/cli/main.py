@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmark import __version__
 from benchmark.cli import (
+    building,
     comparing,
     conformance,
     constraining,
@@ -29,6 +30,13 @@ EXTRAS = {
     "torch": "train",
     "jinja2": "site",
     "matplotlib": "site",
+    **dict.fromkeys(
+        (
+            "earthaccess", "eccodes", "ecmwf", "gcsfs", "h5netcdf", "huggingface_hub", "icechunk",
+            "netCDF4", "requests", "shapely",
+        ),
+        "recipes",
+    ),
 }
 """Which extra brings a module that the base installation lacks."""
 
@@ -46,6 +54,7 @@ app = typer.Typer(
 for module in (
     demo,
     tasks,
+    building,
     shifting,
     training,
     modelling,

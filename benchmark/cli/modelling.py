@@ -11,17 +11,16 @@ from benchmark.cli.output import (
     DataOption,
     JsonOption,
     counted,
-    data_folder,
     headline_table,
+    pair_store,
     print_json,
     progress,
 )
 from benchmark.cli.scoring import announce_scoring
 from benchmark.cli.tasks import TaskArgument
 from benchmark.errors import InputError, Problem
-from benchmark.pair_store import PairStore, open_pair_store
+from benchmark.pair_store import PairStore
 from benchmark.predictor import Predictor
-from benchmark.task import load_task
 from benchmark.toml_model import nearest
 
 
@@ -85,7 +84,7 @@ def predict(
     With what the target's own coarse fields tell: `elsewhere predict era5-sample runs/none-0
     --adapt quantile-mapping --out predictions/none-0-qm`
     """
-    store = open_pair_store(load_task(name), data_folder(data))
+    store = pair_store(name, data)
     predictor = open_predictor(store, run, post_hoc=post_hoc, adapt=adapt, probe=probe)
     if score_only:
         _score_only(store, predictor, run, out, as_json=as_json)

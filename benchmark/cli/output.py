@@ -15,8 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmark.errors import InputError, Problem
+from benchmark.pair_store import PairStore, open_pair_store
 from benchmark.results import Headline, Scores
 from benchmark.task import Task
+from benchmark.task_files import find_task
 from benchmark.toml_model import nearest
 
 DataOption = Annotated[
@@ -41,6 +43,12 @@ Advance = Callable[[int, int, str], None]
 def data_folder(data: Path | None) -> Path:
     """The data folder: the flag or $ELSEWHERE_DATA, else the platform's user-data folder."""
     return data or user_data_path("elsewhere", appauthor=False)
+
+
+def pair_store(name: str, data: Path | None) -> PairStore:
+    """The pair store of the task called `name`, shipped or built from the user's own files."""
+    folder = data_folder(data)
+    return open_pair_store(find_task(name, folder), folder)
 
 
 def print_json(value: Any) -> None:

@@ -12,15 +12,14 @@ from benchmark.cli.output import (
     JsonOption,
     SchedulerOption,
     WorkersOption,
-    data_folder,
     headline_table,
+    pair_store,
     print_json,
     print_problems,
     progress,
 )
 from benchmark.cli.tasks import TaskArgument
-from benchmark.pair_store import PairStore, open_pair_store
-from benchmark.task import load_task
+from benchmark.pair_store import PairStore
 
 if TYPE_CHECKING:
     from benchmark.scoring import Source
@@ -49,7 +48,7 @@ def template(
     """
     from benchmark.template import write_template
 
-    store = open_pair_store(load_task(name), data_folder(data))
+    store = pair_store(name, data)
     write_template(store, out, members=members)
     print(f"{out}: fill every REGION.zarr, edit model.toml, then `elsewhere validate {name} {out}`")
 
@@ -66,7 +65,7 @@ def validate(
     """
     from benchmark.validate import validate_predictions
 
-    store = open_pair_store(load_task(name), data_folder(data))
+    store = pair_store(name, data)
     problems = validate_predictions(store, predictions)
     if as_json:
         print_json([asdict(problem) for problem in problems])
@@ -94,7 +93,7 @@ def score(
     from benchmark.evaluate import score as evaluate
     from benchmark.sources import StoredPredictions
 
-    store = open_pair_store(load_task(name), data_folder(data))
+    store = pair_store(name, data)
     source = StoredPredictions(store.task, predictions)
     announce_scoring(store, source, workers=workers)
     with progress("score") as advance:

@@ -1,4 +1,4 @@
-"""`elsewhere shift`."""
+"""`elsewhere shift` and `mismatch`: how regions differ, and how a task's two products do."""
 
 import math
 from dataclasses import asdict
@@ -11,27 +11,29 @@ from rich.table import Table
 from benchmark.cli.output import (
     DataOption,
     JsonOption,
-    data_folder,
+    pair_store,
     print_json,
     progress,
     without_nan,
 )
 from benchmark.cli.tasks import TaskArgument
-from benchmark.pair_store import open_pair_store
-from benchmark.task import load_task
+from benchmark.errors import InputError, Problem
+
+VariablesOption = Annotated[
+    list[str] | None, typer.Option("--variable", help="Only these variables (repeatable).")
+]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register this verb."""
+    """Register these verbs."""
     app.command("shift")(shift)
+    app.command("mismatch")(mismatch)
 
 
 def shift(
     name: TaskArgument,
     data: DataOption = None,
-    variables: Annotated[
-        list[str] | None, typer.Option("--variable", help="Only these variables (repeatable).")
-    ] = None,
+    variables: VariablesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """How far each test region is from the regions trained on, by number.
@@ -40,7 +42,7 @@ def shift(
     """
     from benchmark.shift import shifts
 
-    store = open_pair_store(load_task(name), data_folder(data))
+    store = pair_store(name, data)
     with progress(f"shift {store.task.id}") as advance:
         found = shifts(store, variables=tuple(variables or ()), report=advance)
     if as_json:
@@ -53,9 +55,53 @@ def shift(
         for one in sorted(rows_of, key=lambda one: -one.input_distance):
             numbers = (one.input_distance, one.truth_distance, one.detail_ratio)
             shown = ("-" if math.isnan(value) else f"{value:.2f}" for value in numbers)
-            table.add_row(one.region, one.split, f"{one.nearest_km:.0f}", *shown)
+            km = "-" if math.isnan(one.nearest_km) else f"{one.nearest_km:.0f}"
+            table.add_row(one.region, one.split, km, *shown)
         Console().print(table)
     print("km: to the nearest box trained on, itself left out")
     print("input, truth: Wasserstein-1 distance of coarse and fine values from the pooled sources'")
     print("  in their standard deviations; detail: RMS of fine minus bilinear over the sources'")
     print("all of the training period")
+
+
+def mismatch(
+    name: TaskArgument,
+    data: DataOption = None,
+    variables: VariablesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How a real pair's two products differ at coarse scale, region by region.
+
+    Example: `elsewhere mismatch cerra-wind`
+    """
+    from data_recipes.mismatch import region_mismatch
+
+    store = pair_store(name, data)
+    if store.task.track != "real_pair":
+        fix = "Choose a task of the track real_pair: `elsewhere tasks`."
+        got = "one whose coarse fields are the fine ones' means"
+        raise InputError(Problem(store.task.id, "a pair of two products", got, fix))
+    chosen = [store.task.variable(v).name for v in variables or store.task.variable_names]
+    regions = sorted(region.name for region in store.task.regions)
+    found = []
+    with progress(f"mismatch {store.task.id}") as advance:
+        for region in regions:
+            found += [region_mismatch(store.region(region), variable) for variable in chosen]
+            advance(len(found), len(regions) * len(chosen), region)
+    if as_json:
+        print_json(without_nan([asdict(one) for one in found]))
+        return
+    for variable in chosen:
+        some = [one for one in found if one.variable == variable]
+        waves = max((one.coherence for one in some), key=len)
+        table = Table("region", f"bias [{some[0].units}]", "correlation", "variance ratio",
+                      *(f"from {octave.shortest_km:.0f} km" for octave in waves),
+                      title=variable, title_justify="left")  # fmt: skip
+        for one in some:
+            numbers = [one.correlation, one.variance_ratio]
+            numbers += [octave.coherence for octave in one.coherence]
+            shown = ["-" if math.isnan(value) else f"{value:.2f}" for value in numbers]
+            table.add_row(one.region, f"{one.bias:+.3g}", *shown)
+        Console().print(table)
+    print("coarse product against the coarsened fine one, scored coarse cells, training period")
+    print("from ... km: coherence of waves from this length to twice it, 1 where all are in place")

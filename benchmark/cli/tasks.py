@@ -1,15 +1,15 @@
-"""`elsewhere tasks`, `task` and `build`."""
+"""`elsewhere tasks` and `task`."""
 
-from collections import Counter
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.cli.output import DataOption, JsonOption, data_folder, print_json, progress
-from benchmark.geometry import cluster_labels
-from benchmark.task import SPLITS, Task, load_task, task_names
+from benchmark.cli.output import DataOption, JsonOption, data_folder, print_json
+from benchmark.distance import cluster_labels
+from benchmark.task import SPLITS, Task
+from benchmark.task_files import find_task, load_task, task_names
 
 TaskArgument = Annotated[str, typer.Argument(help="Name of a task; see `elsewhere tasks`.")]
 
@@ -18,7 +18,6 @@ def add_to(app: typer.Typer) -> None:
     """Register these verbs."""
     app.command("tasks")(tasks)
     app.command("task")(task)
-    app.command("build")(build)
 
 
 def tasks(as_json: JsonOption = False) -> None:
@@ -36,49 +35,16 @@ def tasks(as_json: JsonOption = False) -> None:
     Console().print(table)
 
 
-def task(name: TaskArgument, as_json: JsonOption = False) -> None:
+def task(name: TaskArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Show one task's contract.
 
     Example: `elsewhere task era5-sample`
     """
-    contract = load_task(name)
+    contract = find_task(name, data_folder(data))
     if as_json:
         print_json(contract.model_dump(mode="json"))
         return
     _show(contract, Console())
-
-
-def build(
-    name: TaskArgument,
-    data: DataOption = None,
-    regions: Annotated[
-        list[str] | None, typer.Option("--regions", help="Only these regions (repeatable).")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Build a task's pair store with its recipe; a second call goes on where one stopped.
-
-    Example: `elsewhere build era5-sample --data ./data`
-    """
-    from data_recipes.build import build as build_store
-
-    contract = load_task(name)
-    done: Counter[bool] = Counter()
-    total = len(regions or contract.regions)
-    with progress(f"build {contract.id}") as advance:
-
-        def report(region: str, built: bool) -> None:
-            done[built] += 1
-            advance(done.total(), total, region)
-
-        store = build_store(
-            contract, data_folder(data), regions=tuple(regions or ()), report=report
-        )
-    summary = {"folder": str(store.folder), "built": done[True], "kept": done[False]}
-    if as_json:
-        print_json(summary)
-    else:
-        print(f"{done[True]} regions built, {done[False]} kept, in {store.folder}")
 
 
 def _show(contract: Task, console: Console) -> None:
@@ -86,10 +52,14 @@ def _show(contract: Task, console: Console) -> None:
     console.print(contract.summary.strip())
     if contract.banner:
         console.print(f"[yellow]{contract.banner.strip()}[/]")
+    degrees = [f"{contract.spacing:g} degrees"] if contract.spacing else []
+    spacings = ", ".join(
+        degrees + [f"{grid.spacing:g} m (map {grid.name})" for grid in contract.grids]
+    )
     console.print(
-        f"track {contract.track}, factor {contract.factor:g}, fine spacing "
-        f"{contract.spacing:g} degrees, margin {contract.margin} coarse cell(s), "
-        f"{contract.members} members, one case a {contract.case}"
+        f"track {contract.track}, factor {contract.factor:g}, fine spacing {spacings}, "
+        f"margin {contract.margin} coarse cell(s), {contract.members} members, "
+        f"one case a {contract.case}"
     )
     primary = contract.primary
     console.print(f"ranked by {primary.metric} of {primary.variable}")

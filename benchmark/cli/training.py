@@ -12,16 +12,16 @@ from benchmark.cli.output import (
     Advance,
     DataOption,
     JsonOption,
-    data_folder,
     one_of,
+    pair_store,
     print_json,
     progress,
 )
 from benchmark.cli.tasks import TaskArgument
 from benchmark.errors import InputError, Problem
 from benchmark.model_card import Constraint, check_sources
-from benchmark.pair_store import PairStore, open_pair_store
-from benchmark.task import Task, load_task
+from benchmark.pair_store import PairStore
+from benchmark.task import Task
 from benchmark.toml_model import nearest
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def train(
     """
     from baselines.statistical import STATISTICAL
 
-    store = open_pair_store(load_task(name), data_folder(data))
+    store = pair_store(name, data)
     one_of("--regime", regime, REGIMES)
     one_of("--selection", selection, SELECTIONS)
     one_of("--constraint", constraint, get_args(Constraint))

@@ -1,17 +1,20 @@
 """The recipe of `era5-sample`: boxes cut from the embedded sample, coarse by area mean."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from benchmark.grid import Grid, RegionGrid, region_grid
+from benchmark.coarsen import AreaOverlap
+from benchmark.grid import Grid, region_grid
 from benchmark.pair_writer import Steps
-from benchmark.task import Region, Task
+from benchmark.region import Region
+from benchmark.task import Task
 from data_recipes.era5_sample.sample import SAMPLE_FILE, SAMPLE_SHA256, open_sample
-from data_recipes.recipe import RegionData
+from data_recipes.recipe import RegionPlan
+from data_recipes.source import Advance, no_report
 
 
 class EmbeddedERA5:
@@ -25,24 +28,38 @@ class EmbeddedERA5:
             "recipe": "era5_sample",
             "coarse": f"area-weighted {task.factor:g} x {task.factor:g} block mean of fine",
         }
+        self.steps = self.sample.sizes["time"]
 
-    def region(self, region: Region) -> RegionData:
-        """The whole region in one block: the sample is small."""
+    def estimate(self, region: Region) -> int:  # noqa: ARG002
+        """Nothing: the sample ships."""
+        return 0
+
+    def fetch(self, regions: Sequence[Region], *, advance: Advance = no_report) -> None:
+        """Nothing: the sample ships."""
+
+    def region(self, region: Region) -> RegionPlan:
+        """Cut the region from the sample."""
         grid = region_grid(self.task, region)
         box = self._cut(grid.fine)
-        return RegionData(
+        return RegionPlan(
             times=box["time"].values.astype("datetime64[s]"),
-            static={name: box[name].values for name in ("land_fraction", "orography")},
-            blocks=self._blocks(box, grid),
+            static={name: box[name].values for name in self.task.static},
+            steps=_Cut(box[list(self.task.variable_names)], grid.overlap),
         )
 
     def _cut(self, grid: Grid) -> xr.Dataset:
         """Exact selection by cell centres; KeyError if the grids do not match."""
         return self.sample.sel(lat=grid.y.centres, lon=grid.x.centres)
 
-    def _blocks(self, box: xr.Dataset, grid: RegionGrid) -> Iterator[tuple[int, Steps]]:
-        fine: dict[str, NDArray[np.float32]] = {
-            name: box[name].values for name in self.task.variable_names
-        }
-        coarse = {name: grid.overlap(field).astype(np.float32) for name, field in fine.items()}
-        yield 0, Steps(coarse=coarse, fine=fine)
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """The steps of one region, coarse by area mean."""
+
+    box: xr.Dataset
+    overlap: AreaOverlap
+
+    def __call__(self, block: slice) -> Steps:
+        fine = {str(name): field.values[block] for name, field in self.box.items()}
+        coarse = {name: self.overlap(field).astype(np.float32) for name, field in fine.items()}
+        return Steps(coarse=coarse, fine=fine)

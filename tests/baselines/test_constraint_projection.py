@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from baselines.constraints import Projection, add
 from benchmark.coarsen import AreaOverlap
-from benchmark.geometry import lambert_cell_area
+from benchmark.projection import Map
 
 Array = NDArray[np.float64]
+CERRA = Map("+proj=lcc +lat_0=50 +lat_1=50 +lat_2=50 +lon_0=0 +R=6371229")
 FACTORS = (2.0, 2.5, 4.0)
 
 
@@ -25,7 +26,7 @@ def lambert(factor: float, *, cells: int = 20) -> AreaOverlap:
     y, x = np.linspace(-2e6, 2e6, cells + 1), np.linspace(-3e6, 1e6, cells + 1)
     share = np.linspace(0, 1, round(cells / factor) + 1)
     coarse = y[0] + share * (y[-1] - y[0]), x[0] + share * (x[-1] - x[0])
-    area = lambert_cell_area(y, x, parallel=50.0)
+    area = CERRA.area((y, x))
     return AreaOverlap.from_projected_edges(fine=(y, x), coarse=coarse, area=area)
 
 

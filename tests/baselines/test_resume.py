@@ -23,7 +23,7 @@ from pathlib import Path
 from baselines.runs import Request
 from baselines.training import train
 from benchmark.pair_store import open_pair_store
-from benchmark.task import load_task
+from benchmark.task_files import load_task
 
 saves, replace = [], Path.replace
 

@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from benchmark import step_sums
 from benchmark.bins import Bins
 from benchmark.case_table import assemble, total
-from benchmark.domain import cell_size_km, scored_names
+from benchmark.domain import scored_names
 from benchmark.families.base import Domain, Slab
 from benchmark.families.spectrum import Rings
 from benchmark.grid import RegionGrid, region_grid
 from benchmark.pair_store import PairStore
 from benchmark.reduce import reduce_slab
 from benchmark.references import DressedReference
+from benchmark.region import Region
 from benchmark.scoring import Scored, score_cases
 from benchmark.sources import StreamedPredictions
 from benchmark.step_sums import RegionSums
 from benchmark.strata import STRATA
-from benchmark.task import BinsOf, Region, Task
+from benchmark.task import BinsOf, Task
 
 Array = NDArray[np.float64]
 MakeSlab = Callable[..., Slab]
@@ -110,7 +111,7 @@ def make_slab(invented: Callable[..., Task]) -> MakeSlab:
         generator = np.random.default_rng(seed)
         bins = bins or Bins("log2", 2.0**-10, 256.0, per_octave=128)
         grid = region_grid(*_task_and_region(invented(shape, factor, bins)))
-        dy, dx = cell_size_km(grid.fine)
+        dy, dx = grid.fine.cell_km
         known: dict[str, Any] = {
             "area": grid.fine.area,
             "labels": generator.integers(0, 4, shape).astype(np.uint8),

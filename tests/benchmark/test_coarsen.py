@@ -5,10 +5,11 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmark.coarsen import AreaOverlap
-from benchmark.geometry import lambert_cell_area
 from benchmark.grid import RegionGrid
+from benchmark.projection import Map
 
 Array = NDArray[np.float64]
+CERRA = Map("+proj=lcc +lat_0=50 +lat_1=50 +lat_2=50 +lon_0=0 +R=6371229")
 Edges = tuple[Array, Array]
 FACTORS = (2.0, 2.5, 4.0, 5.0)
 
@@ -196,7 +197,7 @@ def test_a_projected_grid_equals_a_double_loop(factor: float) -> None:
     y, x = np.linspace(-1e6, 1e6, 11), np.linspace(-2e6, 2e6, 16)[:11]
     count = round(10 / factor)
     coarse = np.linspace(y[0], y[-1], count + 1), np.linspace(x[0], x[-1], count + 1)
-    area = lambert_cell_area(y, x, parallel=50.0)
+    area = CERRA.area((y, x))
     overlap = AreaOverlap.from_projected_edges(fine=(y, x), coarse=coarse, area=area)
     field = np.random.default_rng(6).normal(280, 10, (10, 10))
     for row, column in np.ndindex(count, count):

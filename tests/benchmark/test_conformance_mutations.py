@@ -114,11 +114,11 @@ def _cosine_of_index(patch: Patch) -> None:
         rows = np.cos(np.deg2rad(np.arange(len(lat_edges) - 1)))
         return rows[:, None] * np.ones(len(lon_edges) - 1)
 
-    patch.setattr("benchmark.grid.cell_area", area)
+    patch.setattr("benchmark.projection.cell_area", area)
 
 
 def _equal_areas(patch: Patch) -> None:
-    patch.setattr("benchmark.grid.cell_area", lambda y, x: np.ones((len(y) - 1, len(x) - 1)))
+    patch.setattr("benchmark.projection.cell_area", lambda y, x: np.ones((len(y) - 1, len(x) - 1)))
 
 
 def _biased_variance(patch: Patch) -> None:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from benchmark.coarsen import AreaOverlap
 from benchmark.families import conservation
 from benchmark.families.base import Slab
-from benchmark.geometry import lambert_cell_area
 from benchmark.metrics import METRICS
+from benchmark.projection import Map
 
 Array = NDArray[np.float64]
+CERRA = Map("+proj=lcc +lat_0=50 +lat_1=50 +lat_2=50 +lon_0=0 +R=6371229")
 Edges = tuple[Array, Array]
 MakeSlab = Callable[..., Slab]
 MakeTotals = Callable[..., xr.Dataset]
@@ -119,7 +120,7 @@ def test_a_lambert_grid(make_slab: MakeSlab, factor: float) -> None:
     fine = np.linspace(-2e6, 2e6, 11), np.linspace(-3e6, 3e6, 21)
     coarse = fine[0][0] + np.arange(10 / factor + 1) * 4e5 * factor, None
     coarse = coarse[0], fine[1][0] + np.arange(20 / factor + 1) * 3e5 * factor
-    area = lambert_cell_area(*fine, parallel=50.0)
+    area = CERRA.area(fine)
     assert area.max() > 1.05 * area.min()
     overlap = AreaOverlap.from_projected_edges(fine=fine, coarse=coarse, area=area)
     domain = replace(slab.domain, area=area, overlap=overlap, coarse_area=overlap.total)

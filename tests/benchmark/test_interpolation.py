@@ -7,7 +7,8 @@ from scipy.interpolate import RegularGridInterpolator
 from benchmark.families.bilinear import interpolate
 from benchmark.grid import RegionGrid, region_grid
 from benchmark.reference import Bilinear
-from benchmark.task import Region, Task
+from benchmark.region import Region
+from benchmark.task import Task
 
 pytestmark = pytest.mark.usefixtures("engine")
 

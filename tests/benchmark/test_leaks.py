@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from benchmark.leaks import check_task
-from benchmark.task import Period, Task, load_task, task_names
+from benchmark.task import Period, Task
+from benchmark.task_files import load_task, task_names
 
 
 def moved(task: Task, which: str, **change: Any) -> Task:
@@ -132,6 +133,21 @@ def test_annual_tasks_use_whole_years(task: Task) -> None:
     assert texts(years) == []
     cut = timed(years, test=("2014-01-01T00:00", "2016-11-30T23:00"))
     assert sum("whole years" in text for text in texts(cut)) == 1
+
+
+@pytest.mark.parametrize(("day", "hours", "whole"), [(21, 240, True), (20, 240, False),
+                                                     (12, 900, False)])  # fmt: skip
+def test_years_give_their_end_to_the_embargo(task: Task, day: int, hours: int, whole: bool) -> None:
+    """Whole years that follow one another can keep an embargo; a fortnight at most is forgiven."""
+    years = timed(
+        task.model_copy(update={"season_coverage": "full"}),
+        train=("2001-01-01T00:00", f"2010-12-{day}T23:00"),
+        val=("2011-01-01T00:00", f"2011-12-{day}T23:00"),
+        test=("2012-01-01T00:00", "2012-12-31T23:00"),
+        embargo_hours=hours,
+    )
+    found = [text for text in texts(years) if "whole years" in text]
+    assert len(found) == (0 if whole else 2)
 
 
 @pytest.mark.parametrize(("bounds", "kind"), [((-51.5, -19.0), "fine"), ((-51.5, -21.5), "coarse")])

@@ -5,9 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmark.coarsen import AreaOverlap
-from benchmark.geometry import lambert_cell_area
+from benchmark.projection import Map
 
 Array = NDArray[np.float64]
+CERRA = Map("+proj=lcc +lat_0=50 +lat_1=50 +lat_2=50 +lon_0=0 +R=6371229")
 FACTORS = (2.0, 2.5, 4.0, 5.0)
 
 
@@ -125,7 +126,7 @@ def test_on_a_lambert_grid(factor: float) -> None:
     y, x = np.linspace(-2e6, 2e6, 11), np.linspace(-3e6, 1e6, 11)
     edges = np.linspace(0, 1, round(10 / factor) + 1)
     coarse_edges = y[0] + edges * (y[-1] - y[0]), x[0] + edges * (x[-1] - x[0])
-    area = lambert_cell_area(y, x, parallel=50.0)
+    area = CERRA.area((y, x))
     overlap = AreaOverlap.from_projected_edges(fine=(y, x), coarse=coarse_edges, area=area)
     fine, coarse = fields(overlap)
     found = overlap.projector()(fine, coarse)

@@ -34,7 +34,7 @@ from benchmark.evaluate import score
 from benchmark.pair_store import PairStore
 from benchmark.references import BilinearReference
 from benchmark.sources import StreamedPredictions
-from benchmark.task import load_task
+from benchmark.task_files import load_task
 
 folder, out, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(",")
 task = load_task("era5-sample")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from benchmark.geometry import box_distance_km
+from benchmark.distance import box_distance_km
 from benchmark.pair_store import PairStore, RegionStore
 from benchmark.reference import Bilinear
 from benchmark.shift import Shift, shifts

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmark import RELEASE
-from benchmark.geometry import cluster_labels
+from benchmark.distance import cluster_labels
 from benchmark.inference import day_draws
 from benchmark.skill import Contrast, as_gap, as_skill, contrast, region_scores
 from benchmark.task import Task

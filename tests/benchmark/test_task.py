@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.task import SPLITS, Region, Task, load_task, task_names
+from benchmark.region import Region
+from benchmark.task import SPLITS, Task
+from benchmark.task_files import load_task, task_names
 from benchmark.toml_model import validate
 
 

@@ -19,7 +19,7 @@ from benchmark.evaluate import score
 from benchmark.pair_store import PairStore
 from benchmark.results import Scores
 from benchmark.sources import StoredPredictions
-from benchmark.task import load_task
+from benchmark.task_files import load_task
 
 SAME = ("cases.zarr.zip", "sample.zarr.zip", "model.toml")
 KILLS = 2

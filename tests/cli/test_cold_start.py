@@ -27,7 +27,7 @@ import benchmark.evaluate
 from benchmark.pair_store import PairStore
 from benchmark.scoring import score_cases
 from benchmark.sources import StoredPredictions
-from benchmark.task import load_task
+from benchmark.task_files import load_task
 
 folder, predictions, work = (Path(word) for word in sys.argv[1:])
 task = load_task("era5-sample")

@@ -4,6 +4,7 @@ import json
 import shutil
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from benchmark import post_hoc
 from benchmark.cli import constraining
 from benchmark.coarsen import AreaOverlap
-from benchmark.pair_store import PairStore
+from benchmark.pair_store import PairStore, open_pair_store
 from benchmark.prediction_store import expected_regions
+from benchmark.task_files import load_task
 
 Command = Callable[..., CompletedProcess[str]]
 NAMES = ("t2m", "wind_speed", "precipitation")
@@ -271,10 +273,9 @@ def test_real_pairs_come_with_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """The coarse product's bias is passed on: said on stderr, and done."""
-    load = constraining.load_task
-    monkeypatch.setattr(
-        constraining, "load_task", lambda name: load(name).model_copy(update={"track": "real_pair"})
-    )
+    whole = open_pair_store(load_task(TASK), data)
+    pairs = replace(whole, task=whole.task.model_copy(update={"track": "real_pair"}))
+    monkeypatch.setattr(constraining, "pair_store", lambda *_: pairs)
     words = ("constrain", TASK, bilinear_predictions, "--out", tmp_path / "out", "--data", data)
     done = elsewhere(*words)
     assert (done.returncode, "bias" in done.stderr) == (0, True)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from benchmark.errors import InputError
 from benchmark.pair_store import PairStore, open_pair_store
 from benchmark.pair_writer import Steps
-from benchmark.task import Region, Task
-from data_recipes import build as building
+from benchmark.region import Region
+from benchmark.task import Task
 from data_recipes.build import build
 from data_recipes.era5_sample.recipe import EmbeddedERA5
 from data_recipes.era5_sample.sample import SAMPLE_SHA256, open_sample
-from data_recipes.recipe import RegionData
+from data_recipes.recipe import RegionPlan
 
 SIDES = ("coarse", "fine")
 ONE = "andes-south"
@@ -55,21 +55,15 @@ def edit(path: Path, **changes: object) -> None:
 
 
 def failing_recipe(at: str, error: type[BaseException]) -> Callable[[Task], EmbeddedERA5]:
-    """The recipe of era5-sample, but `error` comes after half of the steps of the region `at`."""
+    """The recipe of era5-sample, but `error` comes where the steps of the region `at` are made."""
 
-    def half(blocks: Iterable[tuple[int, Steps]]) -> Iterator[tuple[int, Steps]]:
-        start, steps = next(iter(blocks))
-        first = {
-            side: {name: values[:12] for name, values in getattr(steps, side).items()}
-            for side in SIDES
-        }
-        yield start, Steps(**first)
+    def fail(_: slice) -> Steps:
         raise error
 
     class Failing(EmbeddedERA5):
-        def region(self, region: Region) -> RegionData:
-            data = super().region(region)
-            return replace(data, blocks=half(data.blocks)) if region.name == at else data
+        def region(self, region: Region, **options: Any) -> RegionPlan:
+            plan = super().region(region, **options)
+            return replace(plan, steps=fail) if region.name == at else plan
 
     return Failing
 
@@ -233,47 +227,44 @@ def test_a_second_build_keeps_every_region(
 ) -> None:
     """Nothing is written and no region is cut again."""
 
-    def never(*_: object) -> RegionData:
+    def never(*_: object, **__: object) -> RegionPlan:
         raise AssertionError("built again")
 
     monkeypatch.setattr(EmbeddedERA5, "region", never)
     before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
-    reported: list[tuple[str, bool]] = []
+    reported: list[tuple[str, int, int]] = []
     again = build(task, store.folder.parent, report=lambda *entry: reported.append(entry))
-    assert reported == [(name, False) for name in sorted(r.name for r in task.regions)]
+    assert reported == [(name, 0, 0) for name in sorted(r.name for r in task.regions)]
     assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
     assert again.data_hash == store.data_hash
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_interrupted_build_leaves_no_half_region_and_goes_on(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    task: Task, tmp_path: Path, error: type[BaseException]
 ) -> None:
     """Stopped within the third region: two are whole and kept, the third begins again."""
     names = sorted(region.name for region in task.regions)[:4]
-    with monkeypatch.context() as patch:
-        patch.setitem(building.RECIPES, task.name, failing_recipe(names[2], error))
-        with pytest.raises(error):
-            build(task, tmp_path)
+    with pytest.raises(error):
+        build(task, tmp_path, recipe=failing_recipe(names[2], error)(task))
     folder = tmp_path / task.id
     whole = {f"{name}{kind}" for name in names[:2] for kind in (".zarr", ".json")}
-    assert {path.name for path in folder.iterdir()} == whole
+    assert {path.name for path in folder.iterdir()} == whole | {f".{names[2]}.part"}
     with pytest.raises(InputError, match=names[2]):
         open_pair_store(task, tmp_path)
-    reported: list[tuple[str, bool]] = []
-    build(task, tmp_path, regions=names, report=lambda *entry: reported.append(entry))
-    assert reported == [(name, k >= 2) for k, name in enumerate(names)]
+    ended: list[tuple[str, int]] = []
+    build(
+        task, tmp_path, regions=names,
+        report=lambda name, steps, total: ended.append((name, total)) if steps == total else None,
+    )  # fmt: skip
+    assert ended == [(name, 24 if k >= 2 else 0) for k, name in enumerate(names)]
     assert len(list(folder.iterdir())) == 2 * len(names)
 
 
-def test_two_builds_have_one_data_hash(
-    store: PairStore, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_builds_have_one_data_hash(store: PairStore, task: Task, tmp_path: Path) -> None:
     """In another folder, interrupted half-way and finished: every digest is the same."""
-    with monkeypatch.context() as patch:
-        patch.setitem(building.RECIPES, task.name, failing_recipe("europe-west", KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(task, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        build(task, tmp_path, recipe=failing_recipe("europe-west", KeyboardInterrupt)(task))
     build(task, tmp_path)
     again = open_pair_store(task, tmp_path)
     assert again.data_hash == store.data_hash
@@ -319,7 +310,7 @@ def test_a_region_of_other_origin_is_built_again(
     rebuilt: list[str] = []
     again = build(
         copied.task, copied.folder.parent,
-        report=lambda name, built: rebuilt.append(name) if built else None,
+        report=lambda name, steps, total: rebuilt.append(name) if steps == total > 0 else None,
     )  # fmt: skip
     assert rebuilt == [ONE]
     assert again.data_hash == store.data_hash

@@ -20,7 +20,8 @@ from benchmark.results import CASES, Scores, read_scores, row_folder, write_scor
 from benchmark.sample_fields import SAMPLE
 from benchmark.scoring import score_cases
 from benchmark.sources import StreamedPredictions
-from benchmark.task import Task, load_task
+from benchmark.task import Task
+from benchmark.task_files import load_task
 from data_recipes.build import build
 from leaderboard.site import build_site
 

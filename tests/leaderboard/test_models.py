@@ -16,7 +16,8 @@ from benchmark.case_table import load_table
 from benchmark.errors import InputError
 from benchmark.metrics import METRICS
 from benchmark.results import CASES
-from benchmark.task import Task, load_task
+from benchmark.task import Task
+from benchmark.task_files import load_task
 from leaderboard.boards import fss_entry
 from leaderboard.curves import power_ratio, scale_of_trust
 from leaderboard.models import scale_alt, spectrum_alt

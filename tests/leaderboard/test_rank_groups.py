@@ -12,7 +12,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-import leaderboard.rows
 from baselines.nulls import null
 from benchmark import RELEASE
 from benchmark.case_table import by_case
@@ -101,7 +100,7 @@ def _by_region(factor: float, seed: int) -> Callable[[str], float]:
 def known(world: tuple[Any, Path]) -> Iterator[Path]:
     """The results, read with their own task."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leaderboard.rows, "load_task", lambda _: world[0].task)
+        patch.setattr("benchmark.task_files.load_task", lambda _: world[0].task)
         yield world[1]
 
 

@@ -25,7 +25,7 @@ from benchmark.metric_table import metric_table
 from benchmark.metrics import METRICS, Metric
 from benchmark.metrics.base import mean
 from benchmark.results import CASES, SCORES, read_scores
-from benchmark.task import load_task
+from benchmark.task_files import load_task
 from leaderboard.numbers import numbers_of
 from leaderboard.render import plain
 from leaderboard.rows import load_rows

@@ -12,7 +12,7 @@ import pytest
 import leaderboard.rows
 import leaderboard.site
 from benchmark.errors import InputError
-from benchmark.task import load_task
+from benchmark.task_files import load_task
 from leaderboard.site import MARKER, build_site
 
 Parse = Callable[[Path], Any]
@@ -118,7 +118,7 @@ def test_two_tasks_never_share_a_table(
 ) -> None:
     other = maker.task.model_copy(update={"name": "other-sample", "title": "Another task"})
     known = {task.name: task for task in (maker.task, other)}
-    monkeypatch.setattr(leaderboard.rows, "load_task", known.__getitem__)
+    monkeypatch.setattr("benchmark.task_files.load_task", known.__getitem__)
     root = tmp_path / "results"
     shutil.copytree(nulls, root)
     # The same sums stand for both references: skill is then that of the dressed bilinear's board.

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.task import Task, load_task
+from benchmark.task import Task
+from benchmark.task_files import load_task
 from leaderboard.boards import make_boards
 from leaderboard.render import plain, signed
 from leaderboard.rows import load_rows
@@ -74,7 +75,7 @@ def test_new_regions_interval_is_a_clustered_t_interval(
 ) -> None:
     from scipy.stats import t
 
-    from benchmark.geometry import cluster_labels
+    from benchmark.distance import cluster_labels
 
     bilinear = seed(results, "bilinear/none-zero_shot")
     pairs = [(seed(results, NONE), bilinear)]
