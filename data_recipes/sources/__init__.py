@@ -1,0 +1,1 @@
+"""The providers: one file each, read through the protocol of `source.py`."""

@@ -1,0 +1,1 @@
+"""Providers played by real servers on loopback, and their payloads in the exact layout."""
