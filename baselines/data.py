@@ -26,8 +26,9 @@ class Pairs:
 
     valid: where fine is not missing (there it is 0); area: (n, 1, ny, nx) a cell's share of its
     box (mean 1); block_weights: (n, 1, ny, nx) its area weight in its block, (n, 1, 0, 0) where
-    coarse cells share fine ones or leave some out; static, place, clock: see `Context`; region: (n, 1, 1, 1) the
-    number of a sample's region among those it was loaded from; axes: along which it is mirrored.
+    coarse cells share fine ones or leave some out; static, place, clock: see `Context`; region:
+    (n, 1, 1, 1) the number of a sample's region among those it was loaded from; axes: along which
+    it is mirrored.
     """
 
     coarse: Tensor

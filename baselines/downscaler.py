@@ -63,9 +63,10 @@ class Downscaler(nn.Module):
     =========  ==================  =============================================
 
     before the layer. B lies on the true coordinates of both grids, also where the coarse box is
-    shifted (see `upsampling.upsample` for the network's own). The factor of z in a logit is cut at 1, or rare rain explodes; apart from
-    that, a unit of z moves every variant by the same amount to first order, and
-    with a skip and z = 0 every layer gives bilinear interpolation moved onto the constraint.
+    shifted (see `upsampling.upsample` for the network's own). The factor of z in a logit is cut at
+    1, or rare rain explodes; apart from that, a unit of z moves every variant by the same amount
+    to first order, and with a skip and z = 0 every layer gives bilinear interpolation moved onto
+    the constraint.
     (The paper applies softmax to min-max-normalised fields; out of distribution these leave
     [0, 1] and flip signs, so here every layer acts on physical values, which must be >= 0 for
     softmax.) bounds: what `scaled_add` keeps to; no other layer needs them.

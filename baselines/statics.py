@@ -1,4 +1,4 @@
-"""Which static fields a model reads, and whether a task has them: asked before anything is fitted."""
+"""Whether a task has the static fields that a model reads: asked before anything is fitted."""
 
 from collections.abc import Sequence
 

@@ -66,8 +66,9 @@ def upsample(x: Tensor, factor: float, mode: Literal["bilinear", "bicubic"]) -> 
     Between cell centres of two equally spaced grids that cover the same box, so 2.5 will do. A
     network knows no other registration: where a task's coarse box is shifted (`coarse_shift`, half
     a cell in rainshift) what it upsamples is off by that constant offset, which its convolutions
-    can learn; the skip of `Downscaler` has the true coordinates. The edges are clamped (the outermost coarse value is repeated outwards), and bicubic is Keys' with
-    a = -0.75, as in `interpolation`. Errors: InputError where the fine size is not whole.
+    can learn; the skip of `Downscaler` has the true coordinates. The edges are clamped (the
+    outermost coarse value is repeated outwards), and bicubic is Keys' with a = -0.75, as in
+    `interpolation`. Errors: InputError where the fine size is not whole.
     """
     rows, columns = x.shape[-2:]
     size = fine_shape(rows, columns, factor)

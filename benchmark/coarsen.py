@@ -103,8 +103,8 @@ class AreaOverlap:
         """
         if not self.is_partition:
             raise ValueError(
-                "the coarse cells do not partition the fine cells (is the factor an integer, and the "
-                "coarse box not shifted?)"
+                "the coarse cells do not partition the fine cells "
+                "(is the factor an integer, and the coarse box not shifted?)"
             )
         return np.asarray(self.matrix.sum(axis=0), dtype=np.float64).reshape(self.fine_shape)
 

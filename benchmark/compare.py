@@ -5,7 +5,13 @@ from pathlib import Path
 
 from benchmark.errors import InputError
 from benchmark.metrics import BOARDS, board_score
-from benchmark.results import SCORES, check_board_sums, check_same_ground, read_row
+from benchmark.results import (
+    SCORES,
+    check_board_sums,
+    check_same_ground,
+    contract_problems,
+    read_row,
+)
 from benchmark.skill import Contrast, as_gap, contrast
 from benchmark.task import TEST_SPLITS, Split
 from benchmark.task_files import contract_of
@@ -62,8 +68,8 @@ def _changes(log_ratios: Interval | None) -> Interval | None:
 def compare(old: Path, new: Path) -> list[Difference]:
     """Every board, variable and test split of two score folders (or their scores.json).
 
-    Errors: InputError when they are not of the same release, task and data, or where a case table
-    lacks a sum that a board's score needs.
+    Errors: InputError when they are not of the same release, task, contract and data, or where a
+    case table lacks a sum that a board's score needs.
     """
     (old_scores, old_cases, old_totals), (new_scores, new_cases, new_totals) = (
         read_row(folder) for folder in (_folder(old), _folder(new))
@@ -75,6 +81,9 @@ def compare(old: Path, new: Path) -> list[Difference]:
     if problems:
         raise InputError(problems)
     check_same_ground(old_scores, new_scores, new, against="as in the old scores")
+    problems = contract_problems(_folder(old), _folder(new), new_scores.task)
+    if problems:
+        raise InputError(problems)
     task = contract_of(_folder(new), new_scores.task)
     differences = []
     for board in BOARDS:

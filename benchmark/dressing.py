@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from benchmark.errors import InputError, Problem
 from benchmark.pair_store import PairStore, RegionStore
 from benchmark.reference import Bilinear
+from benchmark.task import Task
 
 BANK_SIZE = 256
 """At most this many residual fields are kept."""
+TRIED = 16 * BANK_SIZE
+"""At most so many steps are drawn in search of whole fields."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class ResidualBank:
     def from_training(cls, store: PairStore) -> "ResidualBank":
         """Draw up to 256 (region, step) pairs of the `train` split without replacement.
 
-        Missing data: InputError where a drawn training field has missing values.
+        Missing data: a step where a fine field has missing values is passed over and the next one
+        drawn; InputError where none of `TRIED` is whole.
         """
         period = store.task.period_of("train")
         regions = store.regions("train")
@@ -41,15 +45,21 @@ class ResidualBank:
             for region in regions
             for step in range(*region.steps(period).indices(len(region.times)))
         ]
-        order = _generator(store.task.id, "bank").permutation(len(pairs))[:BANK_SIZE]
-        chosen = sorted(int(k) for k in order)
-        residuals: dict[str, list[NDArray[np.float64]]] = {n: [] for n in store.task.variable_names}
-        for k in chosen:
-            region, step = pairs[k]
-            for name, fields in residuals.items():
-                fields.append(_residual(region, name, step))
+        order = _generator(store.task.id, "bank").permutation(len(pairs))[:TRIED]
+        found: dict[int, dict[str, NDArray[np.float64]]] = {}
+        for k in order.tolist():
+            residuals = _residuals(store.task, *pairs[k])
+            if residuals is not None:
+                found[k] = residuals
+            if len(found) == BANK_SIZE:
+                break
+        if not found:
+            raise _nothing_whole(store.task, len(order))
         return cls(
-            {name: np.stack(fields) for name, fields in residuals.items()},
+            {
+                name: np.stack([found[k][name] for k in sorted(found)])
+                for name in store.task.variable_names
+            },
             store.task.id,
             frozenset(v.name for v in store.task.variables if v.nonnegative),
         )
@@ -88,19 +98,28 @@ class ResidualBank:
         return dressed.astype(np.float32)
 
 
-def _residual(region: RegionStore, variable: str, step: int) -> NDArray[np.float64]:
-    at = slice(step, step + 1)
-    fine = region.read("fine", variable, at)[0].astype(np.float64)
-    if not np.isfinite(fine).all():
-        raise InputError(
-            Problem(
-                f"{region.name}: fine {variable} at {region.times[step]}",
-                "a whole field to take a residual from",
-                "missing values",
-                "The dressed reference is not defined for this task.",
-            )
+def _residuals(task: Task, region: RegionStore, step: int) -> dict[str, NDArray[np.float64]] | None:
+    """Fine minus bilinear of every variable at one step; None where a fine value is missing."""
+    at, bilinear = slice(step, step + 1), Bilinear.on(region.grid)
+    residuals = {}
+    for name in task.variable_names:
+        fine = region.read("fine", name, at)[0].astype(np.float64)
+        if not np.isfinite(fine).all():
+            return None
+        residuals[name] = fine - bilinear(region.read("coarse", name, at)[0])
+    return residuals
+
+
+def _nothing_whole(task: Task, tried: int) -> InputError:
+    return InputError(
+        Problem(
+            f"training period of {task.id}",
+            "whole fine fields to take residuals from",
+            f"missing values in all of {tried} steps",
+            "The dressed reference is not defined for this task: cut its boxes to where the fine "
+            "product has values.",
         )
-    return np.asarray(fine - Bilinear.on(region.grid)(region.read("coarse", variable, at)[0]))
+    )
 
 
 def _generator(*words: str) -> np.random.Generator:

@@ -11,7 +11,14 @@ import xarray as xr
 
 from benchmark.errors import InputError, Problem
 from benchmark.model_card import ModelCard
-from benchmark.results import SCORES, Scores, check_same_ground, read_row, read_scores
+from benchmark.results import (
+    SCORES,
+    Scores,
+    check_same_ground,
+    contract_problems,
+    read_row,
+    read_scores,
+)
 from benchmark.task import Task
 from benchmark.task_files import contract_of
 from benchmark.toml_model import nearest
@@ -148,6 +155,9 @@ def find_beside(row: ScoredRow, name: str) -> ScoredRow:
     other = find_row(path)
     mine, theirs = row.seeds[0].scores, other.seeds[0].scores
     check_same_ground(mine, theirs, other.folder, against=f"as of {row.folder}")
+    problems = contract_problems(row.seeds[0].folder, other.seeds[0].folder, mine.task)
+    if problems:
+        raise InputError(problems)
     return other
 
 

@@ -74,6 +74,9 @@ class Region(Frozen):
         given = {key for key in ("lat", "lon", "y", "x", "grid") if getattr(self, key) is not None}
         if given not in ({"lat", "lon"}, {"y", "x", "grid"}):
             raise ValueError("lat and lon, or y, x and grid")
+        corners = np.meshgrid(*self.bounds, indexing="ij")
+        if not np.isfinite([*self.projection.lat_lon(*corners), *corners]).all():
+            raise ValueError("y and x of places on earth: the map has none at these corners")
         return self
 
     @property

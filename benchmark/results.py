@@ -17,6 +17,8 @@ from benchmark.metric_table import lacking
 from benchmark.metrics import BOARDS, METRICS
 from benchmark.model_card import ModelCard, variant_suffix
 from benchmark.statistics import STATISTICS
+from benchmark.task import Task
+from benchmark.task_files import contract_of
 from benchmark.toml_model import Frozen
 
 FORMAT: Literal[2] = 2
@@ -206,6 +208,24 @@ def check_same_ground(mine: Scores, other: Scores, where: Path, *, against: str)
     ]  # fmt: skip
     if problems:
         raise InputError(problems)
+
+
+def contract_problems(first: Path, other: Path, task_id: str) -> list[Problem]:
+    """A problem where the rows in two folders have other contracts under one task id.
+
+    Contracts of tasks that do not ship lie beside the scores: nobody else keeps their revisions.
+    """
+    mine, theirs = contract_of(first, task_id), contract_of(other, task_id)
+    changed = [key for key in Task.model_fields if getattr(mine, key) != getattr(theirs, key)]
+    if not changed:
+        return []
+    return [
+        Problem(
+            str(other), f"the contract of {task_id} in {first}",
+            f"another one, which differs in {', '.join(changed)}",
+            "Give a changed task a new revision, build it and score its models again.",
+        )
+    ]  # fmt: skip
 
 
 def find_scores(roots: Sequence[Path]) -> list[Path]:

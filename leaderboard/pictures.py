@@ -68,7 +68,7 @@ def error_scale(errors: Sequence[Array]) -> Scale:
 
 
 def write_map(path: Path, field: Array, scale: Scale) -> None:
-    """One pixel a cell, north on top (fields are stored so); missing cells are grey."""
+    """One pixel a cell, the first row on top (north, or the top of a map); missing cells grey."""
     colours = mpl.colormaps[scale.colours].with_extremes(bad=MISSING_COLOUR)
     norm = Normalize(scale.low, scale.high)
     _write_png(path, colours(norm(np.ma.masked_invalid(field)), bytes=True))

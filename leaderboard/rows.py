@@ -22,6 +22,7 @@ from benchmark.results import (
     RowKey,
     Scores,
     check_board_sums,
+    contract_problems,
     find_scores,
     known_part,
     read_scores,
@@ -145,7 +146,8 @@ def load_rows(results: Sequence[Path], *, report: Report = lambda *_: None) -> l
     release or task revision than this package computes, a broken invariant, a number in
     `scores.json` that its case table does not give, a case table without the sums of the scores
     that boards rank by (any other metric may be missing); and of the rows together: no row, a seed
-    twice, cards of one row that differ, two data hashes in one task, a missing reference.
+    twice, cards of one row that differ, two data hashes or contracts in one task, a missing
+    reference.
     """
     paths = find_scores(results)
     if not paths:
@@ -342,6 +344,7 @@ def _check_together(task: str, groups: tuple[Group, ...]) -> list[Problem]:
         problems.append(Problem(f"rows of {task}", "one data hash", got, fix))
     first = rows[0]
     for row in rows:
+        problems += contract_problems(first.folder, row.folder, task)
         if not np.array_equal(row.cases["case"].values, first.cases["case"].values):
             got = f"other ones than {first.folder}"
             fix = "Score all models on the same cases."

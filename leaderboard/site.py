@@ -22,6 +22,7 @@ from leaderboard.intervals import MARKS
 from leaderboard.legend import DIRECTIONS, legend, shown_metrics
 from leaderboard.models import write_model
 from leaderboard.pictures import WORST_SHOWN, write_scatter
+from leaderboard.places import resolution, whereabouts
 from leaderboard.ranks import SECTIONS
 from leaderboard.regions import draw_region
 from leaderboard.render import environment, show, write_page
@@ -53,7 +54,8 @@ def build_site(results: Sequence[Path], out: Path, *, report: Report = lambda *_
         release=RELEASE, marks=MARKS, as_skill=as_skill, as_gap=as_gap, plot_alt=plot_alt,
         headings={key: heading for key, heading, _ in SECTIONS}, worst_shown=WORST_SHOWN,
         directions=DIRECTIONS, metrics=shown_metrics(), level=f"{100 * LEVEL:g} %",
-        power=f"{100 * POWER:g} %", failed_at=FAILED,
+        power=f"{100 * POWER:g} %", failed_at=FAILED, resolution=resolution,
+        whereabouts=whereabouts,
     )  # fmt: skip
     with new_folder(out) as folder:
         (folder / MARKER).write_text(MARKER_TEXT, encoding="utf-8")
