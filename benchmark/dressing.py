@@ -15,7 +15,7 @@ from benchmark.task import Task
 BANK_SIZE = 256
 """At most this many residual fields are kept."""
 TRIED = 16 * BANK_SIZE
-"""At most so many steps are drawn in search of whole fields."""
+"""At most so many steps are drawn in search of fields with a truth."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,10 @@ class ResidualBank:
     def from_training(cls, store: PairStore) -> "ResidualBank":
         """Draw up to 256 (region, step) pairs of the `train` split without replacement.
 
-        Missing data: a step where a fine field has missing values is passed over and the next one
-        drawn; InputError where none of `TRIED` is whole.
+        Missing data: where the truth is missing, the residual is that of the nearest cell that has
+        one (in cells, of the same field), since a member must be whole: masks of the sea or of a
+        radar's reach differ from region to region. A step where a variable has no truth at all is
+        passed over and the next one drawn; InputError where that is so in all of `TRIED`.
         """
         period = store.task.period_of("train")
         regions = store.regions("train")
@@ -54,7 +56,7 @@ class ResidualBank:
             if len(found) == BANK_SIZE:
                 break
         if not found:
-            raise _nothing_whole(store.task, len(order))
+            raise _nothing_known(store.task, len(order))
         return cls(
             {
                 name: np.stack([found[k][name] for k in sorted(found)])
@@ -99,25 +101,35 @@ class ResidualBank:
 
 
 def _residuals(task: Task, region: RegionStore, step: int) -> dict[str, NDArray[np.float64]] | None:
-    """Fine minus bilinear of every variable at one step; None where a fine value is missing."""
+    """Fine minus bilinear of every variable at one step; None where one has no fine value."""
     at, bilinear = slice(step, step + 1), Bilinear.on(region.grid)
     residuals = {}
     for name in task.variable_names:
         fine = region.read("fine", name, at)[0].astype(np.float64)
-        if not np.isfinite(fine).all():
+        known = np.isfinite(fine)
+        if not known.any():
             return None
         residuals[name] = fine - bilinear(region.read("coarse", name, at)[0])
+        if not known.all():
+            residuals[name] = _nearest_known(residuals[name], known)
     return residuals
 
 
-def _nothing_whole(task: Task, tried: int) -> InputError:
+def _nearest_known(field: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The field with each missing cell's value taken from the nearest known one, in cells."""
+    from scipy.ndimage import distance_transform_edt  # slow to import, and most truth is whole
+
+    rows, columns = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return np.asarray(field[rows, columns])
+
+
+def _nothing_known(task: Task, tried: int) -> InputError:
     return InputError(
         Problem(
             f"training period of {task.id}",
-            "whole fine fields to take residuals from",
-            f"missing values in all of {tried} steps",
-            "The dressed reference is not defined for this task: cut its boxes to where the fine "
-            "product has values.",
+            "fine fields to take residuals from",
+            f"no value in any of {tried} steps",
+            "The dressed reference is not defined for this task: check its fine product.",
         )
     )
 

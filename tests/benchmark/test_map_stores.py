@@ -17,7 +17,7 @@ from benchmark.dressing import ResidualBank
 from benchmark.errors import InputError
 from benchmark.evaluate import score
 from benchmark.leaks import check_task
-from benchmark.pair_store import PairStore
+from benchmark.pair_store import PairStore, RegionStore
 from benchmark.prediction_store import write_predictions
 from benchmark.reference import Bilinear
 from benchmark.results import read_scores
@@ -227,20 +227,32 @@ def test_several_grids_and_minutes(mixed: PairStore, tmp_path: Path) -> None:
     assert str(written["units"]).startswith("seconds since")
 
 
-def test_a_residual_bank_passes_over_gaps(make_map_store: Make) -> None:
-    """Steps with a missing value are not drawn; all others are, and are whole."""
-    store = make_map_store("own-gaps", missing=(0, 3, 7), static=())
+def test_a_residual_bank_takes_the_nearest_known_residual(make_map_store: Make) -> None:
+    """At cell (3, 4) the truth is missing: one of its four neighbours stands for it."""
+    store = make_map_store("own-gaps", missing=range(16), static=())
     bank = ResidualBank.from_training(store).residuals["t2m"]
-    assert bank.shape == (2 * 13, 40, 40)
     assert np.isfinite(bank).all()
     region = store.region("home")
-    expected = region.read("fine", "t2m", slice(1, 2))[0] - Bilinear.on(region.grid)(
-        region.read("coarse", "t2m", slice(1, 2))[0]
+    away = region.read("fine", "t2m", slice(0, 1))[0] - Bilinear.on(region.grid)(
+        region.read("coarse", "t2m", slice(0, 1))[0]
     )
-    np.testing.assert_allclose(bank[0], expected, rtol=0, atol=1e-9)
+    assert np.isnan(away[3, 4])
+    neighbours = [away[2, 4], away[4, 4], away[3, 3], away[3, 5]]
+    assert any(bank[0][3, 4] == pytest.approx(value, abs=1e-9) for value in neighbours)
+    known = np.isfinite(away)
+    np.testing.assert_allclose(bank[0][known], away[known], rtol=0, atol=1e-9)
 
 
-def test_no_whole_field_is_no_dressed_reference(make_map_store: Make) -> None:
-    store = make_map_store("own-masked", missing=range(16), static=())
+def test_no_truth_is_no_dressed_reference(
+    make_map_store: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_map_store("own-masked", static=())
+    read = RegionStore.read
+
+    def without_truth(self: RegionStore, side: str, *place: Any, **options: Any) -> Any:
+        values = read(self, side, *place, **options)
+        return np.full_like(values, np.nan) if side == "fine" else values
+
+    monkeypatch.setattr(RegionStore, "read", without_truth)
     with pytest.raises(InputError, match="dressed reference is not defined"):
         ResidualBank.from_training(store)
