@@ -1,7 +1,8 @@
 """A region's store while it is being built: block by block, by any number of workers, resumable.
 
 A block is a shard of every array, so that no two workers write one file. When a block is written,
-its digests are left beside the arrays: it is not written again, whoever stops the build.
+its digests are left beside the arrays: it is not written again, whoever stops the build. Whole
+stores get their names by renaming, the manifest last: a region without one is not there.
 """
 
 import json
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from benchmark.files import write_atomically
 from benchmark.grid import region_grid
 from benchmark.hashing import DIGEST_BYTES, text_digest
-from benchmark.manifest import Manifest
+from benchmark.manifest import Manifest, read_manifest
 from benchmark.pair_writer import (
     Digests,
     Origin,
@@ -31,6 +32,7 @@ from benchmark.task import Task
 from benchmark.zarr_io import steps_per_shard
 
 PLAN = "plan.json"
+STORE = "store.zarr"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class PartialRegion:
 
     @property
     def path(self) -> Path:
-        """The hidden folder that becomes `REGION.zarr`."""
+        """The hidden folder in which the store grows, and what says how far it is."""
         return self.folder / f".{self.region}.part"
 
     @property
@@ -61,12 +63,15 @@ class PartialRegion:
     def begin(self, origin: Origin) -> None:
         """Create the arrays, or keep those of an earlier build that was to give the same."""
         plan = self._plan(origin)
-        if (self.path / PLAN).is_file() and (self.path / PLAN).read_text() == plan:
+        kept = self.path / PLAN
+        if kept.is_file() and kept.read_text() == plan:
             return
+        kept.unlink(missing_ok=True)  # first: what is half removed is no plan's
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
-        create_region(self.task, self.region, self.path, self.times, shard_steps=self._block_steps)
-        write_atomically(self.path / PLAN, plan)
+        store, steps = self.path / STORE, self._block_steps
+        create_region(self.task, self.region, store, self.times, shard_steps=steps)
+        write_atomically(kept, plan)
 
     def is_written(self, block: slice) -> bool:
         """Whether a block is whole."""
@@ -74,37 +79,49 @@ class PartialRegion:
 
     def write(self, block: slice, steps: Steps) -> None:
         """Write one block."""
-        root = zarr.open_group(self.path, mode="r+")
+        root = zarr.open_group(self.path / STORE, mode="r+")
         digests = put_steps(self.task, root, block.start, steps)
         lines = {key: values.tobytes().hex() for key, values in digests.items()}
         write_atomically(self._digest_file(block), json.dumps(lines))
 
     def finish(self, static: Mapping[str, NDArray[np.float32]], origin: Origin) -> Manifest:
         """Give the whole store its name, and leave its manifest beside it."""
-        digests = [self._digests(block) for block in self.blocks]
-        root = zarr.open_group(self.path, mode="r+")
+        manifest = self.path / f"{self.region}.json"
+        if not manifest.is_file():
+            self._complete(static, origin)
+        store, target = self.path / STORE, self.folder / f"{self.region}.zarr"
+        final = self.folder / manifest.name
+        if store.is_dir():  # it is not where a build was stopped just below
+            final.unlink(missing_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            store.rename(target)
+        manifest.replace(final)
+        shutil.rmtree(self.path)
+        return read_manifest(final)
+
+    def _complete(self, static: Mapping[str, NDArray[np.float32]], origin: Origin) -> None:
+        """Write what needs all blocks: digests, static fields and the manifest."""
+        store = self.path / STORE
         for name in ("digest", "static"):  # of a build that was stopped just here
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        combined = finish_region(self.task, self.region, root, digests, static)
-        target = self.folder / f"{self.region}.zarr"
-        (self.folder / f"{self.region}.json").unlink(missing_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        for leftover in (*self.path.glob("block-*.json"), self.path / PLAN):
-            leftover.unlink(missing_ok=True)
-        self.path.rename(target)
-        return leave_manifest(
-            self.task, self.region, self.folder,
-            times=self.times, digests=combined, origin=origin,
-        )  # fmt: skip
+            shutil.rmtree(store / name, ignore_errors=True)
+        for leftover in store.rglob("*.partial"):  # of a write that was killed
+            leftover.unlink()
+        root = zarr.open_group(store, mode="r+")
+        blocks = [self._digests(block) for block in self.blocks]
+        combined = finish_region(self.task, self.region, root, blocks, static)
+        leave_manifest(
+            self.task, self.region, self.path, times=self.times, digests=combined, origin=origin
+        )
 
     def _plan(self, origin: Origin) -> str:
         """What decides every value, as a digest."""
         words = {
-            "task": self.task.model_dump(mode="json"),
             "region": self.region,
             "sources": dict(origin.source_ids),
             "recipe": dict(origin.recipe),
+            "missing": [interval.model_dump(mode="json") for interval in origin.missing],
             "times": text_digest(" ".join(self.times.astype(str))),
+            "task": self.task.id,
         }
         return text_digest(json.dumps(words, sort_keys=True, default=str)) + "\n"
 

@@ -54,8 +54,10 @@ def find_task(name: str, data: Path) -> Task:
 
 def write_contract(folder: Path, task: Task) -> None:
     """Leave the contract of a task that does not ship beside what was made with it."""
-    if task.name not in task_names():
-        write_atomically(folder / CONTRACT, task.model_dump_json(indent=1) + "\n")
+    path, text = folder / CONTRACT, task.model_dump_json(indent=1) + "\n"
+    if task.name in task_names() or (path.is_file() and path.read_text(encoding="utf-8") == text):
+        return
+    write_atomically(path, text)
 
 
 def contract_of(folder: Path, task_id: str) -> Task:

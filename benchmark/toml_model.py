@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -87,14 +87,30 @@ def _lower_first(text: str) -> str:
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Field names of the (possibly nested) model that an error location points into."""
+    """Names of the keys of the (possibly nested) model that an error location points into."""
     current: type[BaseModel] = model
+    candidates: list[type[BaseModel]] = []
     for part in location:
-        field = current.model_fields.get(str(part))
-        if field is None:
+        # After a field of several models stands the tag of the one that is meant.
+        tagged = [one for one in candidates if part in _tags(one)]
+        if len(candidates) > 1 and tagged:
+            current, candidates = tagged[0], []
             continue
-        for candidate in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                current = candidate
-                break
-    return list(current.model_fields)
+        field = current.model_fields.get(str(part))
+        if field is not None:
+            candidates = _models_in(field.annotation)
+            current = candidates[0] if candidates else current
+    return [field.alias or name for name, field in current.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """All models that an annotation speaks of: of a list, a mapping, a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _tags(model: type[BaseModel]) -> set[Any]:
+    """The literals that a model's fields allow."""
+    annotations = [field.annotation for field in model.model_fields.values()]
+    return {word for one in annotations if get_origin(one) is Literal for word in get_args(one)}

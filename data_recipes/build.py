@@ -1,15 +1,19 @@
 """`elsewhere build`: from a task's recipe to its pair store, block by block, resumable."""
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmark.errors import InputError, Problem
 from benchmark.execution import run_tasks
 from benchmark.grid import region_grid
+from benchmark.hashing import text_digest
 from benchmark.leaks import check_task
+from benchmark.lock import only_writer
 from benchmark.manifest import read_manifest
 from benchmark.pair_parts import PartialRegion
 from benchmark.pair_store import PairStore
@@ -63,11 +67,15 @@ def build(
     _check_room(data, size_of(task, to_do, recipe))
     recipe.fetch(to_do, advance=advance)
     for region in chosen:
-        if region in to_do:
-            plan = recipe.region(region)
-            _build_region(folder, task, region, recipe, plan, workers, scheduler, report)
-        else:
+        if region not in to_do:
             report(region.name, 0, 0)
+            continue
+        with only_writer(folder / f".{region.name}.lock", of=f"{folder / region.name}.zarr"):
+            # Another build may have ended it in the meantime.
+            if _is_current(folder, task, region, recipe):
+                report(region.name, 0, 0)
+            else:
+                _build_region(folder, task, region, recipe, workers, scheduler, report)
     write_contract(folder, task)
     return PairStore(task, folder)
 
@@ -85,7 +93,7 @@ def size_of(task: Task, regions: Sequence[Region], recipe: Recipe) -> Size:
         grid = region_grid(task, region)
         cells = math.prod(grid.fine.shape) + math.prod(grid.coarse.shape)
         written += 4 * cells * recipe.steps * len(task.variables)
-    return Size(sum(recipe.estimate(region) for region in regions), written)
+    return Size(recipe.to_fetch(regions), written)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,14 +113,15 @@ def _build_region(
     task: Task,
     region: Region,
     recipe: Recipe,
-    plan: RegionPlan,
     workers: int,
     scheduler: str | None,
     report: Report,
 ) -> None:
-    if not len(plan.times):
-        raise InputError(no_times(task, region))
-    origin = Origin(recipe.source_ids, recipe.configuration, plan.missing)
+    plan = recipe.region(region)
+    problems = no_times(task, region, plan.times)
+    if problems:
+        raise InputError(problems)
+    origin = Origin(recipe.source_ids(region), _settings(task, region, recipe), plan.missing)
     partial = PartialRegion(task, region.name, folder, plan.times)
     partial.begin(origin)
     left = [block for block in partial.blocks if not partial.is_written(block)]
@@ -162,6 +171,18 @@ def _is_current(folder: Path, task: Task, region: Region, recipe: Recipe) -> boo
     return (
         manifest.task == task.id
         and manifest.region == region.name
-        and manifest.source_ids == recipe.source_ids
-        and manifest.recipe == recipe.configuration
+        and manifest.source_ids == recipe.source_ids(region)
+        and manifest.recipe == _settings(task, region, recipe)
     )
+
+
+def _settings(task: Task, region: Region, recipe: Recipe) -> dict[str, Any]:
+    """The recipe's settings, and a digest of what the task says of a region's values."""
+    whole = dict.fromkeys(
+        ("track", "factor", "spacing", "coarse_shift", "static", "sources", "periods"), True
+    )
+    written = {"name", "units", "standard_name", "long_name", "cell_methods"}
+    words = task.model_dump(mode="json", include=whole | {"variables": {"__all__": written}})
+    words["region"] = region.model_dump(mode="json", exclude={"role"})
+    settings = {"contract": text_digest(json.dumps(words, sort_keys=True))}
+    return recipe.configuration(region) | settings

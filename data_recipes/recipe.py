@@ -30,41 +30,46 @@ class RegionPlan:
     missing: tuple[Interval, ...] = ()
 
 
-def no_times(task: Task, region: Region) -> Problem:
-    """Of a region for which nothing can be built."""
-    return Problem(
-        f"{task.id}: {region.name}",
-        "times in the task's periods",
-        "none that its products have",
-        "Check the recipe's times, and what arrived.",
-    )
+def no_times(task: Task, region: Region, times: NDArray[np.datetime64]) -> list[Problem]:
+    """Of a region without times in a period of one of its splits."""
+    kinds = {"train": ("train", "val", "test"), "val_ood": ("val",), "test_ood": ("test",)}
+    problems = []
+    for kind in kinds[region.role]:
+        period = getattr(task.periods, kind)
+        first, last = (np.datetime64(time, "s") for time in (period.first, period.last))
+        if not ((times >= first) & (times <= last)).any():
+            problems.append(
+                Problem(
+                    f"{task.id}: {region.name}, period {kind}",
+                    f"times from {period.first} to {period.last}",
+                    "none that its products have whole",
+                    "Check the recipe's times, the periods, and what arrived.",
+                )
+            )
+    return problems
 
 
 class Recipe(Protocol):
-    """The source of a task's pair store.
-
-    source_ids: what is read, by name, with a version or hash; configuration: every setting. Both
-    are kept in the manifests, and where they differ a region is built anew. steps: how many times a
-    region has where none is missing.
-    """
-
-    @property
-    def source_ids(self) -> dict[str, str]:
-        """What is read."""
-        ...
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """Every setting."""
-        ...
+    """The source of a task's pair store."""
 
     @property
     def steps(self) -> int:
-        """How many times are expected."""
+        """How many times a region has where none is missing."""
         ...
 
-    def estimate(self, region: Region) -> int:
-        """Bytes that are yet to be fetched for a region."""
+    def source_ids(self, region: Region) -> dict[str, str]:
+        """What is read for a region, by name, with a version or hash.
+
+        Kept in its manifest with the configuration; where they differ it is built anew.
+        """
+        ...
+
+    def configuration(self, region: Region) -> dict[str, Any]:
+        """Every setting that makes a region."""
+        ...
+
+    def to_fetch(self, regions: Sequence[Region]) -> int:
+        """Bytes, about, that are yet to be fetched; what regions share counts once."""
         ...
 
     def fetch(self, regions: Sequence[Region], *, advance: Advance = no_report) -> None:

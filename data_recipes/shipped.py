@@ -1,93 +1,141 @@
 """Which recipe makes which task: those that ship, and the user's own files."""
 
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import InputError, Problem
 from benchmark.leaks import check_task
 from benchmark.task import Task
-from benchmark.toml_model import read_table, validate
+from benchmark.toml_model import nearest, read_table, validate
 from data_recipes.era5_sample.recipe import EmbeddedERA5
 from data_recipes.own_task import own_task
-from data_recipes.recipe import Recipe, no_times
+from data_recipes.problems import gathered, raise_all
+from data_recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from data_recipes.recipe_file import RecipeFile
 
 DOWNLOADS = "downloads"
 """Below the data folder: what was fetched, shared by all tasks."""
+
+DEFAULT = "default"
 
 FIRST_STEPS = 24
 """How many steps a check of a recipe makes."""
 
 
-def shipped_recipe(task: Task, data: Path, *, files: Path | None = None) -> Recipe:
-    """The recipe of a shipped task. files: the folder of the user's own files, where it takes some.
+def shipped_recipe(
+    task: Task, data: Path, *, choice: str | None = None, files: Path | None = None
+) -> Recipe:
+    """The recipe of a shipped task.
 
-    Errors: InputError when it has none.
+    choice: one of `recipe_choices`, or the path of a recipe of one's own, without a task; default
+    the first. files: the folder of the user's own files, where the recipe takes some.
+    Errors: InputError when there is no such recipe.
     """
-    if task.name == "era5-sample":
+    if choice is not None and choice.endswith(".toml"):
+        return recipe_of(task, read_table(Path(choice)), Path(choice), data, files=files)
+    if task.name == "era5-sample" and choice is None:
         return EmbeddedERA5(task)
-    name = f"{task.name}.toml"
-    file = resources.files("data_recipes") / "recipes" / name
-    if not file.is_file():
+    known = recipe_choices(task)
+    name = choice or DEFAULT
+    if name not in known:
         raise InputError(
             Problem(
-                task.id, "a task with a recipe", "one without",
-                "Build another task, or give the path of a recipe of your own.",
+                f"{task.id}: recipe {name}",
+                f"one of {', '.join(known) or 'none'}, or the path of a recipe",
+                "another",
+                nearest(name, known) if known else "Give the path of a recipe of your own.",
             )
-        )  # fmt: skip
+        )
+    file = _folder() / (f"{task.name}.toml" if name == DEFAULT else f"{task.name}.{name}.toml")
     with resources.as_file(file) as path:
         return recipe_of(task, read_table(path), path, data, files=files)
+
+
+def recipe_choices(task: Task) -> list[str]:
+    """The recipes that ship for a task, `default` first."""
+    names = [entry.name.removesuffix(".toml").split(".") for entry in _folder().iterdir()]
+    mine = [parts[1] if len(parts) > 1 else DEFAULT for parts in names if parts[0] == task.name]
+    return sorted(mine, key=lambda name: (name != DEFAULT, name))
+
+
+def _folder() -> Traversable:
+    return resources.files("data_recipes") / "recipes"
 
 
 def own_recipe(path: Path, data: Path, *, files: Path | None = None) -> tuple[Task, Recipe]:
     """The task and the recipe of a user's file.
 
-    Errors: InputError with every problem of the file, and where task and recipe disagree.
+    Errors: InputError with every problem of the file, and where task and recipe disagree. Where
+    only the task is wrong, also what is wrong with the files.
     """
+    from data_recipes.pair_recipe import check_files
+
     table = read_table(path)
-    if "task" not in table:
-        raise InputError(
-            Problem(str(path), "a [task] table", "none", "Describe the task: see the README.")
-        )
-    track = "real_pair" if "coarse" in table else "perfect_model"
-    task = own_task(table.pop("task"), track=track, where=path.name)
-    return task, recipe_of(task, table, path, data, files=files)
+    problems: list[Problem] = []
+    tasks: list[Task] = []
+    recipes: list[RecipeFile] = []
+    with gathered(problems):
+        tasks.append(_own_task(table, path))
+    with gathered(problems):
+        words = {key: value for key, value in table.items() if key != "task"}
+        recipes.append(_recipe_file(words, path))
+    base = _base(path, files)
+    if problems and recipes:
+        problems += check_files(recipes[0], cache=data / DOWNLOADS, base=base)
+    raise_all(problems)
+    return tasks[0], _made(tasks[0], recipes[0], path, data, base)
 
 
 def recipe_of(
     task: Task, table: dict[str, Any], path: Path, data: Path, *, files: Path | None = None
 ) -> Recipe:
     """The recipe that a table describes, checked against its task."""
-    # Only the embedded sample does without the packages of the extra `recipes`.
-    from data_recipes.pair_recipe import PairRecipe, check_recipe
-    from data_recipes.recipe_file import RecipeFile
-
-    file = validate(table, RecipeFile, where=path.name)
-    problems = check_recipe(task, file, where=path.name)
-    if problems:
-        raise InputError(problems)
-    base = files or path.absolute().parent
-    return PairRecipe(task, file, cache=data / DOWNLOADS, base=base)
+    return _made(task, _recipe_file(table, path), path, data, _base(path, files))
 
 
 def check_own(path: Path, data: Path, *, files: Path | None = None) -> list[Problem]:
     """Every problem of a user's recipe, its task and, where both are right, its files.
 
-    The first block of each region is made, and thrown away.
+    Of each region some times are made, and thrown away.
     """
-    try:
+    problems: list[Problem] = []
+    with gathered(problems):
         task, recipe = own_recipe(path, data, files=files)
-    except InputError as error:
-        return list(error.problems)
-    problems = check_task(task)
-    for region in task.regions:
-        try:
-            recipe.fetch([region])
-            plan = recipe.region(region)
-            if len(plan.times):
+        problems += check_task(task)
+        for region in task.regions:
+            with gathered(problems):
+                recipe.fetch([region])
+                plan = recipe.region(region)
                 plan.steps(slice(0, min(FIRST_STEPS, len(plan.times))))
-            else:
-                problems.append(no_times(task, region))
-        except InputError as error:
-            problems += error.problems
-    return problems
+    return list(dict.fromkeys(problems))
+
+
+def _own_task(table: dict[str, Any], path: Path) -> Task:
+    if "task" not in table:
+        fix = "Describe the task: see the README."
+        raise InputError(Problem(str(path), "a [task] table", "none", fix))
+    track = "real_pair" if "coarse" in table else "perfect_model"
+    return own_task(table["task"], track=track, where=path.name)
+
+
+def _recipe_file(table: dict[str, Any], path: Path) -> "RecipeFile":
+    # Only the embedded sample does without the packages of the extra `recipes`.
+    from data_recipes.recipe_file import RecipeFile
+
+    return validate(table, RecipeFile, where=path.name)
+
+
+def _made(task: Task, file: "RecipeFile", path: Path, data: Path, base: Path) -> Recipe:
+    from data_recipes.pair_recipe import PairRecipe, check_recipe
+
+    raise_all(check_recipe(task, file, where=path.name))
+    return PairRecipe(task, file, cache=data / DOWNLOADS, base=base)
+
+
+def _base(path: Path, files: Path | None) -> Path:
+    """The folder of relative paths: absolute, since workers may be elsewhere."""
+    return (files or path.parent).expanduser().absolute()

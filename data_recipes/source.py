@@ -51,8 +51,11 @@ class Source(Protocol):
         """{product or file: version, DOI or hash}, known without the network."""
         ...
 
-    def estimate(self, window: Window) -> int:
-        """Bytes that `fetch` has yet to bring, 0 where all is here; an estimate."""
+    def to_fetch(self, window: Window) -> Mapping[str, int]:
+        """{piece: bytes, about} that `fetch` has yet to bring; empty where all is here.
+
+        A piece that several windows share has one name, so that it is counted once.
+        """
         ...
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmark.task_files import load_task
+from data_recipes.build import size_of
+from data_recipes.shipped import shipped_recipe
+
 README = Path(__file__).parents[1] / "README.md"
+SHARED = README.parent.parent / "shared" / "data"
 COMMAND = Path(sys.executable).parent / "elsewhere"
 
 
@@ -49,7 +54,40 @@ def test_every_verb_of_the_readme_exists() -> None:
     """The table of verbs names what the command line has, and all of it."""
     from benchmark.cli.main import app
 
-    known = {command.name for command in app.registered_commands}
+    known = {entry.name for entry in (*app.registered_commands, *app.registered_groups)}
     section = README.read_text(encoding="utf-8").split("## The command line\n")[1]
     named = set(re.findall(r"`elsewhere ([a-z]+)", section.split("\n## ")[0]))
     assert named == known
+
+
+def test_your_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe of the README, of at most 25 lines, is checked, built and scored as it says."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared/data beside the checkout")
+    (recipe,) = blocks("Your own files", "toml")
+    (commands,) = blocks("Your own files", "sh")
+    assert len(recipe.splitlines()) <= 25
+    monkeypatch.chdir(tmp_path)
+    Path("uk-t2m.toml").write_text(recipe)
+    for file in SHARED.glob("era5_t2m_uk_*.nc"):
+        Path(file.name).symlink_to(file.resolve())
+    environment = {**os.environ, "PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
+    script = "export ELSEWHERE_DATA=./data\n" + commands
+    subprocess.run(["bash", "-ec", script], check=True, env=environment)
+    assert Path("scores/bicubic/scores.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("task", "pairs", "fetched"),
+    [("cerra-wind", 74, 107), ("cerra-t2m", 74, 104), ("cerra-precip", 9, 23),
+     ("merizzi-wind", 81, 77), ("tcw-2", 31, 32), ("tcw-16", 25, 32)],
+)  # fmt: skip
+def test_sizes_of_real_data(task: str, pairs: int, fetched: int, tmp_path: Path) -> None:
+    """The table's gigabytes are those of `--estimate`."""
+    contract = load_task(task)
+    size = size_of(contract, contract.regions, shipped_recipe(contract, tmp_path))
+    assert (round(size.written / 1e9), round(size.fetched / 1e9)) == (pairs, fetched)
+    section = README.read_text(encoding="utf-8").split("## Real data\n")[1].split("\n## ")[0]
+    (row,) = [line for line in section.splitlines() if line.startswith("|") and f"`{task}`" in line]
+    assert str(pairs) in row
+    assert str(fetched) in row

@@ -61,6 +61,10 @@ def build(
     data: DataOption = None,
     regions: RegionsOption = None,
     files: FilesOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Another way to the same task: see `task NAME`, or a recipe's path."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that make blocks.")] = 1,
     scheduler: SchedulerOption = None,
     estimate: Annotated[
@@ -75,10 +79,10 @@ def build(
     from data_recipes.build import build as build_store
 
     folder = data_folder(data)
-    contract, recipe = _task_and_recipe(name, folder, files)
+    contract, source = _task_and_recipe(name, folder, recipe, files)
     chosen = tuple(part for given in regions or () for part in given.split(","))
     if estimate:
-        _show_estimate(contract, recipe, chosen, as_json=as_json)
+        _show_estimate(contract, source, chosen, as_json=as_json)
         return
     done: Counter[str] = Counter()
     with _bars(contract) as (arrived, written):
@@ -89,7 +93,7 @@ def build(
             written(region, steps, total)
 
         store = build_store(
-            contract, folder, recipe=recipe, regions=chosen, workers=workers,
+            contract, folder, recipe=source, regions=chosen, workers=workers,
             scheduler=scheduler, report=report, advance=arrived,
         )  # fmt: skip
     if as_json:
@@ -121,13 +125,15 @@ def check(
         raise typer.Exit(2)
 
 
-def _task_and_recipe(name: str, folder: Path, files: Path | None) -> "tuple[Task, Recipe]":
+def _task_and_recipe(
+    name: str, folder: Path, choice: str | None, files: Path | None
+) -> "tuple[Task, Recipe]":
     from data_recipes.shipped import own_recipe, shipped_recipe
 
     if name.endswith(".toml"):
         return own_recipe(Path(name), folder, files=files)
     contract = find_task(name, folder)
-    return contract, shipped_recipe(contract, folder, files=files)
+    return contract, shipped_recipe(contract, folder, choice=choice, files=files)
 
 
 def _show_estimate(
@@ -135,10 +141,12 @@ def _show_estimate(
 ) -> None:
     from data_recipes.build import chosen_regions, gigabytes, size_of
 
-    rows = []
-    for region in chosen_regions(contract, names):
-        size = size_of(contract, [region], recipe)
-        rows.append({"region": region.name, **asdict(size)})
+    chosen = chosen_regions(contract, names)
+    rows = [
+        {"region": region.name, **asdict(size_of(contract, [region], recipe))} for region in chosen
+    ]
+    if len(chosen) > 1:
+        rows.append({"region": "all of these", **asdict(size_of(contract, chosen, recipe))})
     if as_json:
         print_json(rows)
         return
@@ -146,7 +154,7 @@ def _show_estimate(
     for row in rows:
         table.add_row(row["region"], gigabytes(row["fetched"]), gigabytes(row["written"]))
     Console().print(table)
-    print("What regions share is fetched once, and counted in each. Float32, before compression.")
+    print("What regions share is fetched once. Pairs as float32, before compression.")
 
 
 @contextmanager

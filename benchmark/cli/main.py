@@ -32,8 +32,16 @@ EXTRAS = {
     "matplotlib": "site",
     **dict.fromkeys(
         (
-            "earthaccess", "eccodes", "ecmwf", "gcsfs", "h5netcdf", "huggingface_hub", "icechunk",
-            "netCDF4", "requests", "shapely",
+            "earthaccess",
+            "eccodes",
+            "ecmwf",
+            "gcsfs",
+            "h5netcdf",
+            "huggingface_hub",
+            "icechunk",
+            "netCDF4",
+            "requests",
+            "shapely",
         ),
         "recipes",
     ),

@@ -48,6 +48,8 @@ def task(name: TaskArgument, data: DataOption = None, as_json: JsonOption = Fals
 
 
 def _show(contract: Task, console: Console) -> None:
+    from data_recipes.shipped import recipe_choices
+
     console.print(f"[bold]{contract.id}[/]  {contract.title}")
     console.print(contract.summary.strip())
     if contract.banner:
@@ -88,6 +90,9 @@ def _show(contract: Task, console: Console) -> None:
             f"few_shot: {contract.few_shot.days} labelled day(s) of each test_ood region, "
             f"{len(contract.few_shot.draws)} draws, seed after seed: {draws}"
         )
+    choices = recipe_choices(contract)
+    if choices:
+        console.print(f"recipes: {', '.join(choices)}")
     for source in contract.sources:
         console.print(f"{source.product} ({source.licence}): {source.attribution.strip()}")
 

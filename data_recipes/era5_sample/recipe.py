@@ -23,14 +23,18 @@ class EmbeddedERA5:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.sample = open_sample()
-        self.source_ids = {SAMPLE_FILE: f"sha256:{SAMPLE_SHA256}"}
-        self.configuration: dict[str, Any] = {
-            "recipe": "era5_sample",
-            "coarse": f"area-weighted {task.factor:g} x {task.factor:g} block mean of fine",
-        }
         self.steps = self.sample.sizes["time"]
 
-    def estimate(self, region: Region) -> int:  # noqa: ARG002
+    def source_ids(self, region: Region) -> dict[str, str]:  # noqa: ARG002
+        """The sample, for all regions."""
+        return {SAMPLE_FILE: f"sha256:{SAMPLE_SHA256}"}
+
+    def configuration(self, region: Region) -> dict[str, Any]:  # noqa: ARG002
+        """Of all regions."""
+        mean = f"area-weighted {self.task.factor:g} x {self.task.factor:g} block mean of fine"
+        return {"recipe": "era5_sample", "coarse": mean}
+
+    def to_fetch(self, regions: Sequence[Region]) -> int:  # noqa: ARG002
         """Nothing: the sample ships."""
         return 0
 

@@ -72,10 +72,12 @@ class ArcoSource:
         """Where the pieces are."""
         return folder_of(self.cache, self.options.store)
 
-    def estimate(self, window: Window) -> int:
-        """About 2 MB for each variable and step, however small the window."""
+    def to_fetch(self, window: Window) -> Mapping[str, int]:
+        """About 2 MB for each variable and step, however small the window, or many."""
         missing = (piece for piece in pieces(window, self.folder) if not is_whole(piece))
-        return sum(map(_cost, missing))
+        return {
+            f"{self.options.store} {piece.name} {piece.month}": _cost(piece) for piece in missing
+        }
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Bring one window; see `fetch_many`."""

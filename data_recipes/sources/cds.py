@@ -47,10 +47,10 @@ class CdsSource:
         doi = f"doi:{self.options.doi} " if self.options.doi else ""
         return {f"cds:{self.options.dataset}": f"{doi}request:{options_digest(self.options)}"}
 
-    def estimate(self, window: Window) -> int:
-        """Bytes of the requests that are not here: points x times x `bytes_per_value`."""
-        todo = self._missing(window)
-        return round(sum(piece.values for piece in todo) * self.options.bytes_per_value)
+    def to_fetch(self, window: Window) -> Mapping[str, int]:
+        """Requests that are not here: points x times x `bytes_per_value`."""
+        each = self.options.bytes_per_value
+        return {piece.digest: round(piece.values * each) for piece in self._missing(window)}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Submit, wait for and bring the window's requests; see `cds_jobs.bring`."""

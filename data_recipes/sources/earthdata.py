@@ -84,17 +84,17 @@ class EarthdataSource:
         """The collection with its version and DOI."""
         return {self.options.short_name: f"version {self.options.version}, {self.options.doi}"}
 
-    def estimate(self, window: Window) -> int:
+    def to_fetch(self, window: Window) -> Mapping[str, int]:
         """The catalogue's sizes of granules that are not here; about 8 MB each where unknown."""
-        total = 0
+        found: dict[str, int] = {}
         for month, times in by_month(window.times):
             listed = _listing(self, month)
             if listed is None:
-                total += _GRANULE_BYTES * len(times)
+                found |= {f"{self.options.short_name} {time}": _GRANULE_BYTES for time in times}
                 continue
             absent = [g for g in _of(listed, times) if arrived(_path(self, g)) is None]
-            total += sum(granule.bytes or _GRANULE_BYTES for granule in absent)
-        return total
+            found |= {granule.url: granule.bytes or _GRANULE_BYTES for granule in absent}
+        return found
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Ask the catalogue, a month at a time, and bring the granules that are not here.

@@ -83,10 +83,10 @@ class IcechunkSource:
         """Where the pieces of this store and version are."""
         return folder_of(self.cache, f"{_url(self.options)} {_version(self.options)}")
 
-    def estimate(self, window: Window) -> int:
+    def to_fetch(self, window: Window) -> Mapping[str, int]:
         """About 2.4 MB for each chunk of 30 days and 10 by 10 degrees that the window touches."""
         missing = (piece for piece in pieces(window, self.folder) if not is_whole(piece))
-        return sum(map(_cost, missing))
+        return {str(piece.path): _cost(piece) for piece in missing}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Bring one window, a month at a time.

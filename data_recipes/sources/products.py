@@ -29,6 +29,7 @@ from benchmark.files import write_atomically
 from benchmark.toml_model import Frozen, nearest
 from data_recipes.archives import unpack
 from data_recipes.download import NotThereError, arrived, download, verify
+from data_recipes.netcdf import open_netcdf
 from data_recipes.retries import PATIENT, Retries
 from data_recipes.source import Advance, Times, Window, no_report
 from data_recipes.sources.product_cells import cut
@@ -88,10 +89,10 @@ class ProductFiles:
         """The product and its version."""
         return {self.row.name: self.row.version}
 
-    def estimate(self, window: Window) -> int:
-        """Bytes to come, by the size that a file of the product usually has; asks nobody."""
-        todo = [period for period in self._periods(window) if not self._is_settled(period)]
-        return len(todo) * self.row.bytes_a_file
+    def to_fetch(self, window: Window) -> Mapping[str, int]:
+        """Files to come, by the size that a file of the product usually has; asks nobody."""
+        todo = (period for period in self._periods(window) if not self._is_settled(period))
+        return {f"{self.row.name} {period}": self.row.bytes_a_file for period in todo}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Bring the window's files, several at a time.
@@ -292,7 +293,7 @@ class ProductFiles:
         path = self._path(period)
         with self._reading(path), tempfile.TemporaryDirectory() as scratch:
             netcdf = self._as_netcdf(path, Path(scratch))
-            with xr.open_dataset(netcdf, engine="netcdf4") as opened:
+            with open_netcdf(netcdf) as opened:
                 yield self._field(opened, path)
 
     def _as_netcdf(self, path: Path, scratch: Path) -> Path:
@@ -371,7 +372,8 @@ def _damage(path: Path, kind: str) -> str:
                 while file.read(1 << 20):
                     pass
         else:
-            xr.open_dataset(path, engine="netcdf4", decode_cf=False).close()
+            with open_netcdf(path, decode_cf=False):
+                pass
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         return f"{type(error).__name__}: {error}"[:300]
     return ""

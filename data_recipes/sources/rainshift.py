@@ -22,6 +22,7 @@ from zarr.storage import ZipStore
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
 from data_recipes.download import arrived, verify
+from data_recipes.netcdf import open_netcdf
 from data_recipes.retries import PATIENT, Retries
 from data_recipes.source import Advance, Times, Window, no_report
 from data_recipes.sources.huggingface import Listing, fetch_file, listing
@@ -130,10 +131,10 @@ class RainShift:
         """The data set and its revision."""
         return {DATA_SET: self.options.revision}
 
-    def estimate(self, window: Window) -> int:
-        """Bytes of the files that are not here; asks the Hub only where one is missing."""
+    def to_fetch(self, window: Window) -> Mapping[str, int]:
+        """The files that are not here; asks the Hub only where one is missing."""
         missing = [name for name in self._files(window) if not _is_here(self.folder / name)]
-        return sum(self._listing().file(name).bytes for name in missing)
+        return {name: self._listing().file(name).bytes for name in missing}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Bring the window's files, each whole, with the SHA-256 that the Hub states.
@@ -167,7 +168,7 @@ class RainShift:
         region = region_of(window)
         if self.options.side == "static":
             path = self.folder / region / "static_variables.nc"
-            with _reading(path), xr.open_dataset(path, engine="netcdf4") as static:
+            with _reading(path), open_netcdf(path) as static:
                 return _fields(self._cut(static, window, path), window.names, None)
         parts = []
         for split in _splits(times):

@@ -134,12 +134,12 @@ def test_a_step_that_was_never_written_is_absent_not_filled(
 
 
 def test_a_second_fetch_asks_nothing(server: PlayedServer, source: ArcoSource) -> None:
-    assert source.estimate(EUROPE) > 5 * 1_000_000
+    assert sum(source.to_fetch(EUROPE).values()) > 5 * 1_000_000
     told: list[int] = []
     source.fetch(EUROPE, advance=lambda size, _: told.append(size))
     assert sum(told) == 5 * 2_000_000
     server.requests.clear()
-    assert source.estimate(EUROPE) == 0
+    assert sum(source.to_fetch(EUROPE).values()) == 0
     pickle.loads(pickle.dumps(source)).fetch(EUROPE)
     assert server.requests == []
     record = json.loads(next(source.cache.rglob("2020-01.*.json")).read_text())

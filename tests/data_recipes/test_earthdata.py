@@ -117,12 +117,12 @@ def test_a_granule_that_the_catalogue_lacks_is_left_out(
 def test_a_second_fetch_asks_nothing_even_without_a_key(
     server: PlayedServer, source: EarthdataSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert source.estimate(ATLANTIC) == 8 * 8_000_000
+    assert sum(source.to_fetch(ATLANTIC).values()) == 8 * 8_000_000
     source.fetch(ATLANTIC)
     server.requests.clear()
     monkeypatch.delenv("EARTHDATA_TOKEN")
     pickle.loads(pickle.dumps(source)).fetch(PACIFIC)  # granules hold the whole globe
-    assert (server.requests, source.estimate(PACIFIC)) == ([], 0)
+    assert (server.requests, sum(source.to_fetch(PACIFIC).values())) == ([], 0)
 
 
 def test_a_month_that_the_catalogue_had_not_all_of_is_asked_again(

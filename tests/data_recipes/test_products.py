@@ -217,7 +217,7 @@ def test_mrms_hours_with_one_that_was_never_published(
         rain.read(asked, HOURS[1:2])
     before = len(server.requests)
     rain.fetch(asked)
-    assert rain.estimate(asked) == 0
+    assert sum(rain.to_fetch(asked).values()) == 0
     assert len(server.requests) == before
 
 
@@ -257,14 +257,14 @@ def test_faults_on_the_way_pass_and_a_second_fetch_asks_nothing(
         Fault(truncate_after=100_000), Fault(status=503),
     )  # fmt: skip
     gauges, came = source(CPC, server, tmp_path), list[int]()
-    assert gauges.estimate(across_greenwich()) == PRODUCTS[CPC].bytes_a_file
+    assert sum(gauges.to_fetch(across_greenwich()).values()) == PRODUCTS[CPC].bytes_a_file
     gauges.fetch(across_greenwich(), advance=lambda size, _: came.append(size))
     (path,) = tmp_path.rglob("precip.2020.nc")
     assert path.read_bytes() == globe
     assert sum(came) == len(globe)
     before = len(server.requests)
     source(CPC, server, tmp_path).fetch(across_greenwich())
-    assert gauges.estimate(across_greenwich()) == 0
+    assert sum(gauges.to_fetch(across_greenwich()).values()) == 0
     assert len(server.requests) == before
 
 
@@ -356,7 +356,7 @@ def test_a_kill_in_the_middle_is_resumed(
     child.send_signal(signal.SIGKILL)
     child.wait()
     gauges = source(CPC, server, tmp_path)
-    assert gauges.estimate(across_greenwich()) > 0
+    assert sum(gauges.to_fetch(across_greenwich()).values()) > 0
     gauges.fetch(across_greenwich())
     start = int(server.requests[-1].headers["range"].removeprefix("bytes=").removesuffix("-"))
     assert 0 < start <= len(globe) // 3

@@ -1,0 +1,1 @@
+"""Shipped recipes, built from played providers: helpers and tests."""
