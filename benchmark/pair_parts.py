@@ -32,7 +32,7 @@ from benchmark.task import Task
 from benchmark.zarr_io import steps_per_shard
 
 PLAN = "plan.json"
-STORE = "store.zarr"
+STORE = "store"
 
 
 @dataclass(frozen=True)
