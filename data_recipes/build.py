@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import InputError, Problem
-from benchmark.execution import run_tasks
+from benchmark.execution import check_scheduler, run_tasks
 from benchmark.grid import region_grid
 from benchmark.hashing import text_digest
 from benchmark.leaks import check_task
@@ -55,7 +55,8 @@ def build(
     these (default: all); workers: threads that make blocks, of which each takes the memory of one;
     scheduler: the address of the user's own dask.distributed scheduler, whose workers see the same
     folders.
-    Errors: InputError when the task leaks, has no region of that name, or there is too little room.
+    Errors: InputError when the task leaks, has no region of that name, there is too little
+    room, or no scheduler answers.
     """
     problems = check_task(task)
     if problems:
@@ -65,6 +66,8 @@ def build(
     chosen = chosen_regions(task, regions)
     to_do = [region for region in chosen if not _is_current(folder, task, region, recipe)]
     _check_room(data, size_of(task, to_do, recipe))
+    if to_do and scheduler is not None:
+        check_scheduler(scheduler)
     recipe.fetch(to_do, advance=advance)
     for region in chosen:
         if region not in to_do:

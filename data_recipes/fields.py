@@ -26,7 +26,8 @@ class FieldOf(Frozen):
     from: the product's own name, or the names that `rule` combines. units: what the values are in,
     where the product does not say or says it wrongly; otherwise its attribute decides. hours: the
     interval that a value is of (accumulated or mean), 0 for an instant; stamp: which end of that
-    interval its time is. over_hours: the interval ending at the task's time that the task's values
+    interval its time is, or its middle (days of gauges read at 12 UTC that are named by their date
+    are so). over_hours: the interval ending at the task's time that the task's values
     are means of, 0 for an instant.
     """
 
@@ -34,7 +35,7 @@ class FieldOf(Frozen):
     rule: Literal["value", "speed"] = "value"
     units: str | None = None
     hours: Annotated[float, Field(ge=0)] = 0
-    stamp: Literal["start", "end"] = "end"
+    stamp: Literal["start", "middle", "end"] = "end"
     over_hours: Annotated[float, Field(ge=0)] = 0
 
 
@@ -59,7 +60,7 @@ def needed(field: FieldOf, times: Times | np.datetime64) -> Times:
         )
     ends = np.arange(interval - over, 1, interval)
     starts = ends - interval
-    stamps = ends if field.stamp == "end" else starts
+    stamps = {"start": starts, "middle": starts + interval // 2, "end": ends}[field.stamp]
     return np.asarray(at + stamps.astype("timedelta64[s]"))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import xarray as xr
 
+from data_recipes.extra import require
+
 ALONE = threading.RLock()
 """Held while a NetCDF file is open. The C library may not be called by two threads at once: that
 ends the process. xarray locks the reading of values, but not opening, attributes and closing."""
@@ -17,7 +19,9 @@ ends the process. xarray locks the reading of values, but not opening, attribute
 def open_netcdf(path: Path, **options: Any) -> Iterator[xr.Dataset]:
     """A NetCDF file of any format, open for reading; other threads wait until it is closed.
 
-    options: those of `xarray.open_dataset`. Errors: as there (OSError, ValueError).
+    options: those of `xarray.open_dataset`. Errors: as there (OSError, ValueError); InputError
+    without the extra.
     """
+    require(str(path), "netCDF4")
     with ALONE, xr.open_dataset(path, engine="netcdf4", **options) as data:
         yield data

@@ -41,6 +41,15 @@ def shipped_recipe(
         return EmbeddedERA5(task)
     known = recipe_choices(task)
     name = choice or DEFAULT
+    if choice is None and not known:
+        raise InputError(
+            Problem(
+                f"{task.id}: recipe",
+                "the path of the recipe that describes this task",
+                "only its name, and no recipe of it ships",
+                f"Give the path: `elsewhere build {task.name}.toml`.",
+            )
+        )
     if name not in known:
         raise InputError(
             Problem(

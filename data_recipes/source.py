@@ -87,8 +87,12 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class SharedSource(Source, Protocol):
-    """A source of which one piece serves many windows, and costs the same for one as for all."""
+class SharedSource(Protocol):
+    """A `Source` of which one piece serves many windows, and costs the same for one as for all.
+
+    Only what it adds: to ask whether an object is a `Source`, Python 3.11 reads its `ids`, which
+    those of files that are not there do not have.
+    """
 
     def fetch_many(self, windows: Sequence[Window], *, advance: Advance = no_report) -> None:
         """As `fetch`, for all windows at once."""

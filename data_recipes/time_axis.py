@@ -52,6 +52,12 @@ def missing(expected: Times, found: Times) -> tuple[Interval, ...]:
     )
 
 
+def by_month(times: Times) -> list[tuple[str, Times]]:
+    """(month, its times) in order; the month as "2020-01"."""
+    months = times.astype("datetime64[M]")
+    return [(str(month), times[months == month]) for month in np.unique(months)]
+
+
 def check_times(where: str, times: Times, *, gaps: bool = False) -> list[Problem]:
     """What is wrong with a product's times: their order, times twice, missing, or in between.
 

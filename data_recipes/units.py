@@ -102,7 +102,8 @@ def conversion(where: str, given: str, wanted: str, *, hours: float = 0) -> Conv
         if hours <= 0:
             raise _refused(
                 where, f"hours above 0, to make {wanted} of an amount in {given!r}", f"{hours:g}",
-                "Say in `hours` how long the values were accumulated.",
+                "Say in `hours` how long the values were accumulated, and in `over_hours` the "
+                "interval that the task's values are means of.",
             )  # fmt: skip
         return Conversion(got.factor / hours / to.factor, 0.0)
     fitting = ", ".join(_fitting(to.kind))

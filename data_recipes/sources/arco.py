@@ -22,23 +22,11 @@ from zarr.storage import FsspecStore
 
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
+from data_recipes.extra import require
 from data_recipes.retries import Retries
-from data_recipes.source import Advance, Source, Times, Window, no_report
-from data_recipes.sources.lazy import (
-    Line,
-    OpenStore,
-    Piece,
-    Shape,
-    canonical,
-    causes,
-    fetch_pieces,
-    folder_of,
-    is_whole,
-    pieces,
-    read_times,
-    read_window,
-)
-from data_recipes.sources.lazy_import import package
+from data_recipes.source import Advance, Source, Window, no_report
+from data_recipes.sources.lazy import Line, OpenStore, Shape, canonical, causes, fetch_pieces
+from data_recipes.sources.pieces import Piece, ReadFromPieces, folder_of, is_whole, pieces
 
 _STEP_BYTES = 2_000_000
 """What one variable of one step weighs on the way: 1.3 MB (rain) to 4 MB (uncompressed)."""
@@ -55,7 +43,7 @@ class ArcoOptions(Frozen):
 
 
 @dataclass(frozen=True)
-class ArcoSource:
+class ArcoSource(ReadFromPieces):
     """`data_recipes.source.Source` of ARCO-ERA5; pieces are kept under `cache`."""
 
     options: ArcoOptions
@@ -92,19 +80,12 @@ class ArcoSource:
         missing = [piece for piece in every if not is_whole(piece, thorough=True)]
         if not missing:
             return
+        require(self.options.store, "gcsfs.core")
         line = Line(_may_pass, self.retries, _cost)
         shape = Shape(steps=_STEPS_AT_ONCE, whole=True)
         with _explained(self.options.store), _bounded():
             store = line.patiently(lambda: _open(self.options.store))
             fetch_pieces(missing, store, shape, line, advance=advance)
-
-    def times(self, window: Window) -> Times:
-        """The wanted times that are here, up to the store's `valid_time_stop`."""
-        return read_times(window, self.folder)
-
-    def read(self, window: Window, times: Times) -> xr.Dataset:
-        """The window from its pieces."""
-        return read_window(window, times, self.folder)
 
 
 def open_source(options: ArcoOptions, *, cache: Path) -> Source:
@@ -117,8 +98,10 @@ def _cost(piece: Piece) -> int:
 
 
 def _open(url: str) -> OpenStore:
+    from gcsfs.core import GCSFileSystem
+
     # The plain client: the package's default one first asks another service about the bucket.
-    client = package("gcsfs.core").GCSFileSystem(token="anon", asynchronous=True)
+    client = GCSFileSystem(token="anon", asynchronous=True)
     remote = FsspecStore(client, read_only=True, path=url.removeprefix("gs://"))
     opened = xr.open_zarr(remote, chunks=None)
     stop = str(opened.attrs.get("valid_time_stop", ""))
@@ -160,7 +143,8 @@ def _bounded() -> Iterator[None]:
 
 def _may_pass(error: BaseException) -> bool:
     """429, 5xx, timeouts and broken connections, after the client's own six tries."""
-    is_retriable = package("gcsfs.retry").is_retriable
+    from gcsfs.retry import is_retriable
+
     return any(
         isinstance(cause, ConnectionError | TimeoutError)
         or (is_retriable(cause) and _status(cause) != 401)

@@ -28,10 +28,11 @@ from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
 from benchmark.toml_model import Frozen, nearest
 from data_recipes.download import arrived, download
+from data_recipes.extra import require
 from data_recipes.retries import Retries
 from data_recipes.source import Advance, Source, Times, Window, no_report
-from data_recipes.sources.lazy_cells import by_month, columns, rows, runs, to_degrees
-from data_recipes.sources.lazy_import import package
+from data_recipes.sources.lat_lon_cells import runs, to_degrees, window_part
+from data_recipes.time_axis import by_month
 
 _GRANULE_BYTES = 8_000_000
 _AT_ONCE = 4
@@ -152,14 +153,17 @@ def open_source(options: EarthdataOptions, *, cache: Path) -> Source:
 
 def _login() -> Any:
     """An Earthdata session's owner: from the environment, else from netrc."""
-    earthaccess, errors = package("earthaccess"), package("earthaccess.exceptions")
     where = "NASA Earthdata"
+    require(where, "earthaccess")
+    import earthaccess
+    from earthaccess import exceptions
+
     for strategy in ("environment", "netrc"):
         try:
             return earthaccess.Auth().login(strategy=strategy)
-        except errors.LoginStrategyUnavailable:
+        except exceptions.LoginStrategyUnavailable:
             continue
-        except errors.LoginAttemptFailure as error:
+        except exceptions.LoginAttemptFailure as error:
             got = " ".join(str(error).split())[:200]
             raise InputError(Problem(where, "an accepted key", got, KEY_HELP)) from None
         except requests.RequestException as error:
@@ -170,17 +174,15 @@ def _login() -> Any:
 
 def _search(source: EarthdataSource, auth: Any, month: str) -> list[Granule]:
     """The month's granules from the catalogue, kept beside them."""
+    from earthaccess import DataGranules
+
     options = source.options
     first = np.datetime64(month, "M")
     last = (first + 1).astype("datetime64[s]") - np.timedelta64(1, "s")
-    query = (
-        package("earthaccess")
-        .DataGranules(auth)
-        .parameters(
-            short_name=options.short_name,
-            version=options.version,
-            temporal=(str(first.astype("datetime64[s]")), str(last)),
-        )
+    query = DataGranules(auth).parameters(
+        short_name=options.short_name,
+        version=options.version,
+        temporal=(str(first.astype("datetime64[s]")), str(last)),
     )
     failures = 0
     while True:
@@ -284,10 +286,12 @@ def _held(source: EarthdataSource, times: Times) -> Iterator[Granule]:
 
 
 def _read(source: EarthdataSource, granule: Granule, window: Window) -> xr.Dataset:
-    hdf5 = package("h5py")
     path = _path(source, granule)
+    require(str(path), "h5py")
+    import h5py
+
     try:
-        with hdf5.File(path) as file:
+        with h5py.File(path) as file:
             return _cropped(file[source.options.group], granule, window)
     except (OSError, KeyError) as error:
         raise InputError(
@@ -303,9 +307,8 @@ def _cropped(group: Any, granule: Granule, window: Window) -> xr.Dataset:
             Problem(granule.name, f"the time {granule.start}", str(start),
                     "Catalogue and file disagree: report it to NASA.")
         )  # fmt: skip
-    latitude = to_degrees(group["lat"][:])
-    row = rows(latitude, window.south, window.north)
-    column, x = columns(to_degrees(group["lon"][:]), window.west, window.east)
+    y, x = to_degrees(group["lat"][:]), to_degrees(group["lon"][:])
+    part = window_part(y, x, window, where=granule.name)
     fields = {}
     for name in window.names:
         if name not in group:
@@ -314,14 +317,14 @@ def _cropped(group: Any, granule: Granule, window: Window) -> xr.Dataset:
                         nearest(name, sorted(group)))
             )  # fmt: skip
         data = group[name]
-        south_north = slice(int(row[0]), int(row[-1]) + 1)
-        values: NDArray[Any] = np.concatenate([data[0, run, south_north] for run in runs(column)]).T
+        pieces = [data[0, run, part.rows] for run in runs(part.columns)]
+        values: NDArray[Any] = np.concatenate(pieces).T
         if "_FillValue" in data.attrs:
             fill = values.dtype.type(np.ravel(data.attrs["_FillValue"])[0])
             values = np.where(values == fill, np.float32(np.nan), values)
         units = data.attrs.get("units", b"")
         units = units.decode() if isinstance(units, bytes) else str(units)
-        fields[name] = xr.DataArray(values, {"y": latitude[row], "x": x}, ("y", "x"))
+        fields[name] = xr.DataArray(values, {"y": part.y, "x": part.x}, ("y", "x"))
         fields[name].attrs["units"] = units
     return xr.Dataset(fields)
 

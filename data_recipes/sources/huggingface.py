@@ -13,6 +13,7 @@ from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
 from benchmark.toml_model import Frozen
 from data_recipes.download import download
+from data_recipes.extra import require
 from data_recipes.retries import Retries
 from data_recipes.source import Advance
 
@@ -82,14 +83,10 @@ def _at(endpoint: str) -> str:
 
 
 def _client() -> Any:
-    try:
-        import huggingface_hub
-        import huggingface_hub.utils
-    except ImportError:
-        fix = "Install it: pip install 'elsewhere[recipes]'."
-        raise InputError(
-            Problem("Hugging Face", "the package huggingface_hub", "not installed", fix)
-        ) from None
+    require("Hugging Face", "huggingface_hub")
+    import huggingface_hub
+    import huggingface_hub.utils
+
     return huggingface_hub
 
 

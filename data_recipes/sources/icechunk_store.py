@@ -23,23 +23,11 @@ import zarr
 
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
+from data_recipes.extra import require
 from data_recipes.retries import Retries
-from data_recipes.source import Advance, Source, Times, Window, no_report
-from data_recipes.sources.lazy import (
-    Line,
-    OpenStore,
-    Piece,
-    Shape,
-    canonical,
-    causes,
-    fetch_pieces,
-    folder_of,
-    is_whole,
-    pieces,
-    read_times,
-    read_window,
-)
-from data_recipes.sources.lazy_import import package
+from data_recipes.source import Advance, Source, Window, no_report
+from data_recipes.sources.lazy import Line, OpenStore, Shape, canonical, causes, fetch_pieces
+from data_recipes.sources.pieces import Piece, ReadFromPieces, folder_of, is_whole, pieces
 
 _TILE_BYTES = 2_400_000
 _TILE_DEGREES = 10.0
@@ -66,7 +54,7 @@ class IcechunkOptions(Frozen):
 
 
 @dataclass(frozen=True)
-class IcechunkSource:
+class IcechunkSource(ReadFromPieces):
     """`data_recipes.source.Source` of one Icechunk store; pieces are kept under `cache`."""
 
     options: IcechunkOptions
@@ -97,20 +85,13 @@ class IcechunkSource:
         missing = [piece for piece in every if not is_whole(piece, thorough=True)]
         if not missing:
             return
+        require(_url(self.options), "icechunk")
         line = Line(_may_pass, self.retries, _cost)
         # A month at once: a chunk holds 30 days, and would be fetched again for each part of it.
         shape = Shape(steps=31 * 48, whole=False)
         with _explained(self.options), zarr.config.set({"async.concurrency": _REQUESTS_AT_ONCE}):
             store = line.patiently(lambda: _open(self.options))
             fetch_pieces(missing, store, shape, line, advance=advance)
-
-    def times(self, window: Window) -> Times:
-        """The wanted times that are here; each the start of its interval."""
-        return read_times(window, self.folder)
-
-    def read(self, window: Window, times: Times) -> xr.Dataset:
-        """The window from its pieces."""
-        return read_window(window, times, self.folder)
 
 
 def open_source(options: IcechunkOptions, *, cache: Path) -> Source:
@@ -134,7 +115,8 @@ def _cost(piece: Piece) -> int:
 
 
 def _open(options: IcechunkOptions) -> OpenStore:
-    icechunk = package("icechunk")
+    import icechunk
+
     storage = icechunk.s3_storage(
         bucket=options.bucket,
         prefix=options.prefix,
@@ -179,7 +161,8 @@ def _may_pass(error: BaseException) -> bool:
 @contextmanager
 def _explained(options: IcechunkOptions) -> Iterator[None]:
     """What the store says no to, as InputError."""
-    icechunk = package("icechunk")
+    import icechunk
+
     try:
         yield
     except icechunk.IcechunkError as error:

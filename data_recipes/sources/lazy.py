@@ -1,40 +1,32 @@
-"""Windows of a remote Zarr store, brought to this machine piece by piece and read from there.
+"""Windows of a remote Zarr store, read over a line that may fail, and kept as `pieces`."""
 
-A piece is one variable in one month (or a field that does not change), cropped to the window: a
-zipped Zarr store and, written after it, `NAME.json` with its SHA-256 and what the store said of
-itself. Pieces are whole or not there, and the same bytes whenever they are made from the same data.
-"""
-
-import hashlib
-import json
-import re
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from zarr.storage import ZipStore
 
 from benchmark.errors import InputError, Problem
-from benchmark.files import pack_folder, write_atomically
 from benchmark.toml_model import nearest
 from data_recipes.retries import Retries
-from data_recipes.source import Advance, Times, Window
-from data_recipes.sources.lazy_cells import Indices, by_month, columns, rows, runs, to_degrees
+from data_recipes.source import Advance, Times
+from data_recipes.sources.lat_lon_cells import (
+    Indices,
+    Part,
+    as_slice,
+    crop,
+    to_degrees,
+    window_part,
+)
+from data_recipes.sources.pieces import STATIC, Piece, grown, write_piece
 
 Values = NDArray[np.floating[Any]]
 T = TypeVar("T")
 
-STATIC = "static"
 _DIMS = {"time": ("time",), "y": ("latitude", "lat"), "x": ("longitude", "lon")}
-_STEPS_PER_CHUNK = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +40,6 @@ class OpenStore:
     data: xr.Dataset
     last: np.datetime64
     said: Mapping[str, str]
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """One variable of a window in one month; `times` is empty for a field that does not change."""
-
-    path: Path
-    name: str
-    month: str
-    window: Window
-    times: Times
 
 
 @dataclass(frozen=True)
@@ -106,40 +87,6 @@ def canonical(data: xr.Dataset) -> xr.Dataset:
     return data.rename(names)
 
 
-def folder_of(cache: Path, store: str) -> Path:
-    """Where the pieces of one store, and version of it, are kept."""
-    return cache / re.sub(r"[^A-Za-z0-9.]+", "-", store)
-
-
-def pieces(window: Window, folder: Path) -> list[Piece]:
-    """All pieces of a window, name by name and month by month."""
-    months = by_month(window.times) if len(window.times) else [(STATIC, window.times)]
-    box = "_".join(f"{v:.10g}" for v in (window.south, window.north, window.west, window.east))
-    return [
-        Piece(folder / name / box / f"{month}.zarr.zip", name, month, window, times)
-        for name in window.names
-        for month, times in months
-    ]
-
-
-def is_whole(piece: Piece, *, thorough: bool = False) -> bool:
-    """Whether all that is wanted of a piece was asked for and is here; thorough: unaltered, too.
-
-    False where the store ended before the last wanted time: it may have grown since.
-    """
-    record = _recorded(piece)
-    if record is None or not np.isin(piece.times, record.asked).all():
-        return False
-    if len(piece.times) and piece.times[-1] > record.until:
-        return False
-    try:
-        if record.bytes != piece.path.stat().st_size:
-            return False
-        return not thorough or record.sha256 == _sha256(piece.path)
-    except OSError:
-        return False
-
-
 def fetch_pieces(
     wanted: Sequence[Piece], store: OpenStore, shape: Shape, line: Line, *, advance: Advance
 ) -> None:
@@ -156,44 +103,9 @@ def fetch_pieces(
                 f"variable {name!r}", "one of the store", "an unknown one", nearest(name, known)
             )
         )
-    for group in _groups(map(_grown, wanted), together=shape.whole):
+    for group in _groups(map(grown, wanted), together=shape.whole):
         for piece, field in _read_group(group, store, shape, line, advance):
-            _write(piece, field, store)
-
-
-def read_times(window: Window, folder: Path) -> Times:
-    """The wanted times that every variable has, ascending; those that come twice stay so."""
-    if not len(window.times):
-        return window.times
-    held = window.times
-    for name in window.names:
-        found = [_times_of(piece) for piece in pieces(window, folder) if piece.name == name]
-        times = np.concatenate(found)
-        held = times[np.isin(times, held)]
-    return np.sort(held)
-
-
-def read_window(window: Window, times: Times, folder: Path) -> xr.Dataset:
-    """The window's variables at `times` from their pieces, in memory, as `Source.read` wants it.
-
-    Errors: InputError where a piece is not here or is damaged, or a time is absent.
-    """
-    window = replace(window, times=times)
-    fields: dict[str, xr.DataArray] = {}
-    for name in window.names:
-        mine = [piece for piece in pieces(window, folder) if piece.name == name]
-        parts = [_read_piece(piece, times) for piece in mine]
-        held = sum(part.sizes["time"] for part in parts) if len(times) else 0
-        if held != len(times):
-            raise InputError(
-                Problem(
-                    f"{name} in {folder}", f"all {len(times)} times asked for",
-                    f"{held} of them", "Read only what `times` says is there.",
-                )
-            )  # fmt: skip
-        whole = parts[0] if len(parts) == 1 else xr.concat(parts, "time", join="exact")
-        fields[name] = whole.assign_attrs(parts[0].attrs)
-    return xr.Dataset(fields, attrs={"crs": ""})
+            write_piece(piece, field, until=store.last, said=store.said)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -218,22 +130,18 @@ def _read_group(
 ) -> Iterator[tuple[Piece, xr.DataArray]]:
     first = group[0]
     array = store.data[first.name]
-    latitude, longitude = (to_degrees(store.data[d].values) for d in ("y", "x"))
-    boxes = []
-    for piece in group:
-        window = piece.window
-        row = rows(latitude, window.south, window.north)
-        boxes.append((row, *columns(longitude, window.west, window.east)))
+    y, x = (to_degrees(store.data[d].values) for d in ("y", "x"))
+    boxes = [window_part(y, x, piece.window, where=f"{piece.name} of the store") for piece in group]
     wanted, axis = _steps(array, group, store.last)
     parts: list[list[Values]] = [[] for _ in group]
     told = 0
     for block in _blocks(wanted, shape.steps):
-        steps = array if wanted is None else array.isel(time=_as_slice(block))
+        steps = array if wanted is None else array.isel(time=as_slice(block))
         if shape.whole:
             steps = line.patiently(steps.load)
-        for into, piece, (row, column, _) in zip(parts, group, boxes, strict=True):
+        for into, piece, box in zip(parts, group, boxes, strict=True):
             mine = steps if wanted is None else _only(steps, axis[block], piece.times)
-            into.append(line.patiently(partial(_crop, mine, row, column)))
+            into.append(line.patiently(partial(_crop, mine, box)))
         share = (
             1.0
             if wanted is None
@@ -242,12 +150,12 @@ def _read_group(
         arrived = int(share * max(map(line.cost, group)))
         advance(arrived - told, f"{first.name} {first.month}")
         told = arrived
-    for into, piece, (row, _, x) in zip(parts, group, boxes, strict=True):
-        coordinates: dict[str, Any] = {"y": latitude[row], "x": x}
+    for into, piece, box in zip(parts, group, boxes, strict=True):
+        coordinates: dict[str, Any] = {"y": box.y, "x": box.x}
         if wanted is None:
             yield piece, xr.DataArray(into[0], coordinates, ("y", "x"), attrs=array.attrs)
             continue
-        into.append(np.empty((0, len(row), len(x)), array.dtype))
+        into.append(np.empty((0, len(box.y), len(box.x)), array.dtype))
         values = np.concatenate(into)
         held = np.flatnonzero(~np.isnan(values).all(axis=(1, 2)))
         times = axis[wanted][np.isin(axis[wanted], piece.times)]
@@ -286,113 +194,11 @@ def _blocks(wanted: Indices | None, size: int) -> Iterator[Indices]:
         yield wanted[start : start + size]
 
 
-def _as_slice(indices: Indices) -> slice | Indices:
-    found = list(runs(indices))
-    return found[0] if len(found) == 1 else indices
-
-
 def _only(steps: xr.DataArray, times: Times, wanted: Times) -> xr.DataArray:
     keep = np.flatnonzero(np.isin(times, wanted))
-    return steps if len(keep) == len(times) else steps.isel(time=_as_slice(keep))
+    return steps if len(keep) == len(times) else steps.isel(time=as_slice(keep))
 
 
-def _crop(field: xr.DataArray, row: Indices, column: Indices) -> Values:
-    """Rows and columns of a field, read where it is not in memory: (time, y, x) or (y, x)."""
-    field = field.transpose("time", "y", "x", missing_dims="ignore")
-    inside = field.isel(y=slice(int(row[0]), int(row[-1]) + 1))
-    return np.concatenate([inside.isel(x=run).values for run in runs(column)], axis=-1)
-
-
-def _write(piece: Piece, field: xr.DataArray, store: OpenStore) -> None:
-    units = str(field.attrs.get("units", ""))
-    data = field.drop_attrs().assign_attrs(units=units).to_dataset(name=piece.name)
-    encoding: dict[str, Any] = {}
-    if "time" in field.dims:
-        steps = min(_STEPS_PER_CHUNK, max(1, field.sizes["time"]))
-        encoding[piece.name] = {"chunks": (steps, *field.shape[1:])}
-        encoding["time"] = {"units": "seconds since 1970-01-01", "dtype": "int64"}
-    piece.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=piece.path.parent) as folder:
-        data.to_zarr(Path(folder) / "piece", zarr_format=3, consolidated=False, encoding=encoding)
-        _record(piece.path).unlink(missing_ok=True)  # never an older record beside a newer piece
-        pack_folder(Path(folder) / "piece", piece.path)
-    record = {
-        "bytes": piece.path.stat().st_size,
-        "sha256": _sha256(piece.path),
-        "asked": piece.times.astype("datetime64[s]").astype(int).tolist(),
-        "until": int(store.last.astype("datetime64[s]").astype(int)),
-        "store": dict(store.said),
-    }
-    write_atomically(_record(piece.path), json.dumps(record) + "\n")
-
-
-def _times_of(piece: Piece) -> Times:
-    with _opened(piece) as data:
-        times: Times = data["time"].values.astype("datetime64[s]")
-    return times[np.isin(times, piece.times)]
-
-
-def _read_piece(piece: Piece, times: Times) -> xr.DataArray:
-    with _opened(piece) as data:
-        field: xr.DataArray = data[piece.name]
-        if len(times):
-            held = data["time"].values.astype("datetime64[s]")
-            _, first = np.unique(held, return_index=True)
-            chosen = first[np.isin(held[first], times)]
-            field = field.isel(time=_as_slice(chosen)).load()
-            return field.assign_coords(time=held[chosen])
-        return field.load()
-
-
-@dataclass(frozen=True, eq=False)
-class _Recorded:
-    """What stands beside a piece: the times asked for so far, and when the store then ended."""
-
-    bytes: int
-    sha256: str
-    asked: Times
-    until: np.datetime64
-
-
-def _recorded(piece: Piece) -> _Recorded | None:
-    try:
-        record = json.loads(_record(piece.path).read_text(encoding="utf-8"))
-        asked = np.array(record["asked"], "datetime64[s]")
-        until = np.datetime64(record["until"], "s")
-        return _Recorded(record["bytes"], record["sha256"], asked, until)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # what cannot be recognised is fetched again
-
-
-def _grown(piece: Piece) -> Piece:
-    """The piece with the times that were asked for before: they stay in it."""
-    record = _recorded(piece)
-    if record is None:
-        return piece
-    return replace(piece, times=np.union1d(record.asked, piece.times).astype("datetime64[s]"))
-
-
-@contextmanager
-def _opened(piece: Piece) -> Iterator[xr.Dataset]:
-    """A piece open for reading. Errors: InputError where it is not here or is damaged."""
-    try:
-        # Opened here first: zarr's own store fails in closing what it could not open.
-        with zipfile.ZipFile(piece.path):
-            pass
-        with ZipStore(piece.path, mode="r") as store:
-            yield xr.open_zarr(store, consolidated=False, chunks=None)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise InputError(
-            Problem(
-                str(piece.path), "a piece as it was fetched", f"{error}"[:200], "Fetch it again."
-            )
-        ) from None
-
-
-def _record(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _crop(field: xr.DataArray, box: Part) -> Values:
+    """(time, y, x) or (y, x), read where it is not in memory."""
+    return crop(field.transpose("time", "y", "x", missing_dims="ignore"), box)

@@ -13,10 +13,11 @@ from zarr.errors import BaseZarrError
 
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import nearest
+from data_recipes.extra import require
 from data_recipes.netcdf import ALONE
 from data_recipes.problems import gathered, raise_all
 from data_recipes.source import Times, Window
-from data_recipes.sources.lazy_cells import Floats, Indices, columns, rows, runs
+from data_recipes.sources.lat_lon_cells import Floats, Indices, Part, as_slice, columns, crop, rows
 from data_recipes.sources.stated_map import stated_map
 
 Y_NAMES = ("latitude", "lat")
@@ -29,6 +30,7 @@ _METRES = {"m": 1.0, "metre": 1.0, "metres": 1.0, "meter": 1.0, "meters": 1.0, "
            "kilometre": 1000.0, "kilometres": 1000.0, "kilometer": 1000.0}  # fmt: skip
 _MAGIC = {b"GRIB": "grib", b"\x89HDF": "netcdf4", b"CDF\x01": "netcdf4", b"CDF\x02": "netcdf4",
           b"CDF\x05": "netcdf4"}  # fmt: skip
+_MODULES = {"netcdf4": "netCDF4", "h5netcdf": "h5netcdf", "zarr": "zarr"}
 _ZARR = ("zarr.json", ".zgroup", ".zmetadata")
 _BEYOND = 2
 """Cells that are read beyond a window on a map: its sides are bent there."""
@@ -56,16 +58,6 @@ class Cells:
     crs: str
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some of a file's cells: rows from first to stop, and columns in order with their centres."""
-
-    rows: slice
-    columns: Indices
-    y: Floats
-    x: Floats
-
-
 @contextmanager
 def opened(path: Path, engine: str, *, group: str = "") -> Iterator[xr.Dataset]:
     """A file open for reading, times as they are stored, one thread at a time.
@@ -77,13 +69,12 @@ def opened(path: Path, engine: str, *, group: str = "") -> Iterator[xr.Dataset]:
         options["consolidated"] = False
     if group:
         options["group"] = group
+    require(str(path), _MODULES[engine])
     with ALONE:
         try:
             if engine != "zarr" and path.is_dir():
                 raise IsADirectoryError("a folder")
             found = xr.open_dataset(path, **options)
-        except ModuleNotFoundError:
-            raise
         except (OSError, ValueError, KeyError, TypeError, BaseZarrError) as error:
             raise _refused(
                 str(path), f"what the engine {engine!r} reads",
@@ -188,26 +179,18 @@ def part_of(cells: Cells, window: Window) -> Part:
     whole = Part(slice(0, len(cells.y)), np.arange(len(cells.x)), cells.y, cells.x)
     if cells.crs:
         return _part_of_map(cells, window, whole)
-    turns = np.floor((cells.x - (window.west + window.east) / 2 + 180) / 360)
-    turned = cells.x - 360 * turns
-    order = np.argsort(turned, kind="stable")
-    step_y, step_x = (float(np.median(np.abs(np.diff(a)))) for a in (cells.y, turned[order]))
     row, y, column, x = whole.rows, whole.y, whole.columns, whole.x
-    if cells.y.min() - step_y / 2 <= window.south and window.north <= cells.y.max() + step_y / 2:
-        found = rows(cells.y, window.south, window.north)
-        row = slice(int(found.min()), int(found.max()) + 1)
+    half = float(np.median(np.abs(np.diff(cells.y)))) / 2
+    if cells.y.min() - half <= window.south and window.north <= cells.y.max() + half:
+        row = rows(cells.y, window.south, window.north, where="cells")
         y = cells.y[row]
     try:
-        found, degrees = columns(turned[order], window.west, window.east)
+        found, degrees = columns(cells.x, window.west, window.east, where="cells")
     except InputError:
         return Part(row, column, y, x)
-    if degrees[0] - step_x / 2 <= window.west + 1e-6 and window.east - 1e-6 <= (
-        degrees[-1] + step_x / 2
-    ):
-        column, x = (
-            order[found],
-            cells.x[order[found]],
-        )  # as stored: regridding knows of turns and of float32
+    half = float(np.median(np.diff(degrees))) / 2 if len(degrees) > 1 else 0.0
+    if degrees[0] - half <= window.west + 1e-6 and window.east - 1e-6 <= degrees[-1] + half:
+        column, x = found, cells.x[found]  # as stored: regridding knows of turns and of float32
     return Part(row, column, y, x)
 
 
@@ -251,7 +234,7 @@ def read_values(
     """
     field = dataset[name]
     if time and time in field.dims:
-        field = field.isel({time: 0 if steps is None else _as_slice(steps)})
+        field = field.isel({time: 0 if steps is None else as_slice(steps)})
     needed = {*cells.dims, *([time] if time else [])}
     alone = [dim for dim in field.dims if dim not in needed and field.sizes[dim] == 1]
     field = field.squeeze(alone, drop=True)
@@ -265,13 +248,12 @@ def read_values(
         raise _refused(f"{path}: {name}", f"dims {' and '.join(cells.dims)}", got,
                        "Choose another variable, or name its coordinates.")  # fmt: skip
     order = [time] if time and time in field.dims else []
-    field = field.transpose(*order, *cells.dims).isel({cells.dims[0]: part.rows})
+    field = field.transpose(*order, *cells.dims)
     try:
-        pieces = [field.isel({cells.dims[1]: run}).values for run in runs(part.columns)]
+        values = crop(field, part)
     except (OSError, RuntimeError, ValueError, BaseZarrError) as error:
         got = f"{type(error).__name__}: {error}"[:200]
         raise _refused(f"{path}: {name}", "readable values", got, "Replace the file.") from None
-    values = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
     if not np.issubdtype(values.dtype, np.floating):
         if not np.issubdtype(values.dtype, np.number):
             raise _refused(f"{path}: {name}", "numbers", str(values.dtype), "Choose another.")
@@ -284,11 +266,6 @@ def read_values(
 def known_fields(dataset: xr.Dataset) -> list[str]:
     """The names of what has two dims or more."""
     return [str(name) for name in dataset.variables if dataset[name].ndim >= 2]
-
-
-def _as_slice(steps: Indices) -> slice | Indices:
-    found = list(runs(steps))
-    return found[0] if len(found) == 1 else steps
 
 
 def _axis_name(

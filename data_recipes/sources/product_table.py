@@ -1,6 +1,8 @@
 """Precipitation products that differ only in names: a row each, read by `products.py`.
 
 Amounts are over an interval that `covers_h` places against the time stamp; no row changes a stamp.
+In a recipe's field (-1, 0) is `stamp = "end"`, (0, 24) "start", and (-12, 12) "middle", which goes
+with `offset_hours = 12`.
 Rows were put together from the providers' own pages and from code that reads the products; what is
 only recalled says so in `note`.
 """

@@ -5,7 +5,6 @@ read, so regions share it.
 """
 
 import gzip
-import importlib.util
 import json
 import tempfile
 import threading
@@ -29,13 +28,20 @@ from benchmark.files import write_atomically
 from benchmark.toml_model import Frozen, nearest
 from data_recipes.archives import unpack
 from data_recipes.download import NotThereError, arrived, download, verify
+from data_recipes.extra import require
 from data_recipes.netcdf import open_netcdf
+from data_recipes.problems import gathered, raise_all
 from data_recipes.retries import PATIENT, Retries
 from data_recipes.source import Advance, Times, Window, no_report
-from data_recipes.sources.product_cells import cut
+from data_recipes.sources.lat_lon_cells import Part, check_spacing, crop, to_degrees, window_part
 from data_recipes.sources.product_table import PRODUCTS, Product
 
 _MAGIC = {"netcdf": (b"\x89HDF", b"CDF"), "grib2.gz": (b"\x1f\x8b",), "zip": (b"PK",)}
+_PACKAGES = {
+    "netcdf": ("netCDF4",),
+    "zip": ("netCDF4",),
+    "grib2.gz": ("eccodes", "h5netcdf", "netCDF4"),
+}
 _UNITS_OF_TIME = {"hour": "h", "day": "D", "month": "M", "year": "Y"}
 _MOST_UNPACKED = 4 << 30
 _WRONG_AT_MOST = 3
@@ -148,8 +154,9 @@ class ProductFiles:
         for period in self._periods_of(times):
             wanted = times[times.astype(period.dtype) == period]
             with self._opened(period) as field:
-                steps = self._steps(field, period, wanted)
-                y, x, values = cut(field, window, steps, cell=row.cell, where=self._path(period))
+                part = self._part(field, window, self._path(period))
+                values = _values(field, self._steps(field, period, wanted), part)
+                y, x = part.y, part.x
             decoded = values.astype(np.float32)
             for value in row.missing:
                 decoded[np.isclose(values, value, rtol=1e-5, atol=0.0)] = np.nan
@@ -172,7 +179,7 @@ class ProductFiles:
 
     def _check(self, window: Window) -> None:
         """Errors: InputError where the product does not have what the window asks."""
-        row, problems = self.row, []
+        row, problems = self.row, list[Problem]()
         where = f"product {row.name}"
         south, north, west, east = row.box
         asked = (window.south, window.north, window.west, window.east)
@@ -197,12 +204,11 @@ class ProductFiles:
         elif row.last and window.times[-1] > np.datetime64(row.last):
             got = f"{window.times[-1]}"
             problems.append(Problem(where, f"times up to {row.last}", got, "End earlier."))
-        for package in ("netCDF4", *(("h5netcdf",) if row.format == "grib2.gz" else ())):
-            if importlib.util.find_spec(package) is None:
-                fix = "Install it: pip install 'elsewhere[recipes]'."
-                problems.append(Problem(where, f"the package {package}", "not installed", fix))
-        if problems:
-            raise InputError(problems)
+        with gathered(problems):
+            require(
+                where, "netCDF4", *(("eccodes", "h5netcdf") if row.format == "grib2.gz" else ())
+            )
+        raise_all(problems)
 
     def _name(self, period: np.datetime64) -> str:
         stamp: datetime = period.astype("datetime64[s]").item()
@@ -331,6 +337,11 @@ class ProductFiles:
             raise self._refused(path, f"{self.row.variable} on latitude and longitude", got, "")
         return opened[fields[0]].rename(names)
 
+    def _part(self, field: xr.DataArray, window: Window, path: Path) -> Part:
+        y, x = (to_degrees(field[axis].values) for axis in ("y", "x"))
+        check_spacing(y, x, self.row.cell, where=str(path))
+        return window_part(y, x, window, where=str(path))
+
     @contextmanager
     def _reading(self, path: Path) -> Iterator[None]:
         """Turn what goes wrong in a file into an InputError; a file that has changed is removed."""
@@ -353,6 +364,16 @@ class ProductFiles:
     def _refused(self, path: Path, expected: str, got: str, fix: str) -> InputError:
         fix = fix or f"Check that {self.base} serves {self.row.name} {self.row.version}."
         return InputError(Problem(str(path), expected, got, fix))
+
+
+def _values(field: xr.DataArray, steps: NDArray[np.intp], part: Part) -> NDArray[np.floating]:
+    """(time, y, x) of a part at positions in time, of no matter to a field without."""
+    if "time" not in field.dims:
+        alone = [dim for dim in field.dims if dim not in ("y", "x")]
+        return crop(field.squeeze(alone).transpose("y", "x"), part)[None]
+    first = int(steps.min())
+    loaded = field.isel(time=slice(first, int(steps.max()) + 1)).transpose("time", "y", "x")
+    return np.asarray(crop(loaded, part)[steps - first])
 
 
 def _decoded(path: Path) -> Path:

@@ -26,6 +26,7 @@ from data_recipes.netcdf import open_netcdf
 from data_recipes.retries import PATIENT, Retries
 from data_recipes.source import Advance, Times, Window, no_report
 from data_recipes.sources.huggingface import Listing, fetch_file, listing
+from data_recipes.sources.lat_lon_cells import as_slice, to_degrees, window_part
 
 DATA_SET = "RainShift/rainshift"
 
@@ -65,7 +66,6 @@ _UNITS = {
     "cape": "J kg-1", "cp": "m", "sp": "Pa", "tclw": "kg m-2", "tcw": "kg m-2", "tisr": "J m-2",
     "tp": "m", "u": "m s-1", "v": "m s-1", "precipitation": "mm h-1", "lsm": "1", "z": "m2 s-2",
 }  # fmt: skip
-_CELL = {"in": 0.25, "out": 0.1, "static": 0.1}
 _HALF_ERA5_CELL = 0.125
 _DAMAGED = (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError)
 
@@ -243,19 +243,10 @@ class RainShift:
                 raise _wrong(path, f"one coordinate of {spellings}", f"{list(opened.coords)}")
             names[found[0]] = axis
         data = opened[list(window.names)].rename(names)
-        # Kept as float32 in some stores; all centres are multiples of 0.05 degrees.
-        y = np.round(data["y"].values.astype(np.float64), 4)
-        x = np.round(data["x"].values.astype(np.float64), 4)
-        start = window.west - 1.0
-        x = np.round(start + (x - start) % 360.0, 4)
-        cell = _CELL[self.options.side] * 1.01
-        rows = np.flatnonzero((y >= window.south - cell) & (y <= window.north + cell))
-        columns = np.flatnonzero((x >= window.west - cell) & (x <= window.east + cell))
-        columns = columns[np.argsort(x[columns], kind="stable")]
-        if not rows.size or not columns.size:
-            raise _wrong(path, "cells of the window", f"latitudes {y[:1]}..., longitudes {x[:1]}")
-        cut = data.isel(y=_as_slice(rows), x=_as_slice(columns))
-        return cut.assign_coords(y=y[rows], x=x[columns])
+        y, x = (to_degrees(data[axis].values) for axis in ("y", "x"))
+        part = window_part(y, x, window, where=str(path))
+        cut = data.isel(y=part.rows, x=as_slice(part.columns))
+        return cut.assign_coords(y=part.y, x=part.x)
 
 
 def _splits(times: Times) -> list[str]:
@@ -292,12 +283,6 @@ def _take(variable: xr.DataArray, steps: NDArray[np.intp]) -> NDArray[Any]:
         block = variable.isel(time=slice(first, int(wanted.max()) + 1)).values
         pieces.append(block[wanted - first])
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
-def _as_slice(index: NDArray[np.intp]) -> slice | NDArray[np.intp]:
-    if np.all(np.diff(index) == 1):
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return index
 
 
 def _positions(times: Times, axis: Times, path: Path) -> NDArray[np.intp]:

@@ -56,6 +56,15 @@ def test_imerg_half_hours_are_stamped_at_their_start() -> None:
     np.testing.assert_array_equal(needed(imerg, times("01T06")[0]), expected)
 
 
+def test_days_of_gauges_are_named_by_the_date_at_whose_noon_they_end() -> None:
+    prism = field("ppt", hours=24, stamp="middle", over_hours=24)
+    expected = times("02T00")
+    np.testing.assert_array_equal(needed(prism, times("02T12")[0]), expected)
+    halves = field("p", hours=0.5, stamp="middle", over_hours=1)
+    expected = times("01T05:15", "01T05:45")
+    np.testing.assert_array_equal(needed(halves, times("01T06")[0]), expected)
+
+
 def test_era5_hours_of_a_day_to_six() -> None:
     era5 = field("tp", hours=1, over_hours=24)
     stamps = needed(era5, times("02T06")[0])

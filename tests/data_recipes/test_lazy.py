@@ -1,6 +1,5 @@
-"""Cropping and pieces, without a network: turns of longitude, order of dims, what is kept."""
+"""Windows of a store and their pieces, without a network: order of dims, what is kept."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,74 +10,12 @@ from played.killed import files
 
 from benchmark.errors import InputError
 from data_recipes.retries import Retries
-from data_recipes.source import Source, Times, Window, no_report
-from data_recipes.sources import arco, earthdata, icechunk_store
-from data_recipes.sources.lazy import (
-    Line,
-    OpenStore,
-    Piece,
-    Shape,
-    canonical,
-    fetch_pieces,
-    is_whole,
-    pieces,
-    read_times,
-    read_window,
-)
-from data_recipes.sources.lazy_cells import by_month, columns, rows, runs, to_degrees
+from data_recipes.source import Times, Window, no_report
+from data_recipes.sources.lazy import Line, OpenStore, Shape, canonical, fetch_pieces
+from data_recipes.sources.pieces import Piece, is_whole, pieces, read_times, read_window
 
-QUARTER = np.arange(0, 360, 0.25, dtype=np.float32)
-TENTH = np.round(np.arange(-179.95, 180, 0.1), 2).astype(np.float32)
 HOURS = np.arange("2020-01-31T20", "2020-02-01T04", dtype="datetime64[h]").astype("datetime64[s]")
 BOX = Window(-10.0, 10.0, -20.0, 20.0, ("rain",), HOURS)
-
-
-@pytest.mark.parametrize(
-    ("centres", "west", "east"),
-    [
-        (QUARTER, -10.0, 10.0), (QUARTER, -180.0, -170.0), (QUARTER, 170.0, 190.0),
-        (QUARTER, -0.1, 0.1), (QUARTER, 179.0, 181.0), (TENTH, -10.0, 10.0),
-        (TENTH, 160.0, 190.0), (TENTH, -180.0, -170.0), (TENTH, 179.97, 180.02),
-    ],
-)  # fmt: skip
-def test_columns_cover_the_box_and_half_a_cell_once(
-    centres: np.ndarray, west: float, east: float
-) -> None:
-    step = 0.25 if centres is QUARTER else 0.1
-    index, x = columns(to_degrees(centres), west, east)
-    np.testing.assert_allclose(np.diff(x), step, atol=1e-9)
-    assert x[0] - step / 2 <= west - step / 2 + 1e-9 < x[0] + step / 2 + 1e-9
-    assert x[-1] - step / 2 - 1e-9 < east + step / 2 - 1e-9 <= x[-1] + step / 2
-    turns = (x - to_degrees(centres)[index]) / 360
-    np.testing.assert_allclose(turns, np.round(turns), atol=1e-9)
-
-
-def test_a_globe_is_closed_on_both_sides() -> None:
-    index, x = columns(to_degrees(QUARTER), -180.0, 180.0)
-    assert (x[0], x[-1], len(x)) == (-180.0, 180.0, 1441)
-    assert index[0] == index[-1] == 720
-
-
-def test_a_float32_centre_is_the_decimal_that_was_meant() -> None:
-    assert to_degrees(TENTH)[-1] == 179.95
-    assert to_degrees(TENTH.astype(np.float64))[-1] != 179.95
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_rows_keep_the_order_of_the_store(order: int) -> None:
-    latitude = np.arange(-90.0, 90.25, 0.25)[::order]
-    chosen = latitude[rows(latitude, 10.1, 11.0)]
-    assert list(chosen[::order]) == [10.0, 10.25, 10.5, 10.75, 11.0]
-    with pytest.raises(InputError, match="some between 95 and 99"):
-        rows(latitude, 95.0, 99.0)
-
-
-def test_runs_and_months_split_without_loss() -> None:
-    index = np.array([7, 8, 9, 0, 1, 5])
-    assert [(run.start, run.stop) for run in runs(index)] == [(7, 10), (0, 2), (5, 6)]
-    assert [(month, len(times)) for month, times in by_month(HOURS)] == [
-        ("2020-01", 4), ("2020-02", 4),
-    ]  # fmt: skip
 
 
 def _store(times: Times = HOURS, dims: tuple[str, ...] = ("time", "lon", "lat")) -> OpenStore:
@@ -129,6 +66,16 @@ def test_only_wanted_times_are_taken_and_doubles_stay(tmp_path: Path) -> None:
     assert list(read_times(window, tmp_path)) == [HOURS[0], HOURS[2], HOURS[2], *HOURS[4::2]]
 
 
+def test_times_are_those_of_all_variables(tmp_path: Path) -> None:
+    _fetch(BOX, tmp_path, _store())
+    snow = _store(HOURS[3:])
+    _fetch(
+        replace(BOX, names=("snow",)), tmp_path, replace(snow, data=snow.data.rename(rain="snow"))
+    )
+    for names in (("rain", "snow"), ("snow", "rain")):
+        assert list(read_times(replace(BOX, names=names), tmp_path)) == list(HOURS[3:])
+
+
 def test_a_piece_that_ended_early_is_asked_again_and_grows(tmp_path: Path) -> None:
     _fetch(BOX, tmp_path, _store(HOURS[:6]))
     assert list(read_times(BOX, tmp_path)) == list(HOURS[:6])
@@ -165,33 +112,6 @@ def test_a_time_that_is_not_here_and_a_piece_that_is_not_are_refused(tmp_path: P
     piece.write_bytes(piece.read_bytes()[:-200])
     with pytest.raises(InputError, match="a piece as it was fetched"):
         read_window(BOX, HOURS[:1], tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("source", "module"),
-    [
-        (arco.ArcoSource(arco.ArcoOptions(provider="arco"), Path("/nowhere")), "gcsfs.core"),
-        (
-            icechunk_store.IcechunkSource(
-                icechunk_store.IcechunkOptions(provider="icechunk"), Path("/nowhere")
-            ),
-            "icechunk",
-        ),
-        (
-            earthdata.EarthdataSource(
-                earthdata.EarthdataOptions(provider="earthdata"), Path("/nowhere")
-            ),
-            "earthaccess",
-        ),
-    ],
-    ids=["arco", "icechunk", "earthdata"],
-)
-def test_a_package_that_is_not_installed_is_named_with_its_extra(
-    source: Source, module: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=r"elsewhere\[recipes\]"):
-        source.fetch(BOX)
 
 
 def test_failures_that_may_pass_are_tried_again_and_others_are_not() -> None:

@@ -292,9 +292,11 @@ def test_a_file_that_changed_here_is_removed_and_fetched_again(
 def test_another_grid_than_the_product_s_is_refused(server: PlayedServer, tmp_path: Path) -> None:
     coarse = cpc(DAYS[:1], GLOBE_Y[::2], GLOBE_X[::2], GLOBE[:1, ::2, ::2])
     part = cpc(DAYS[:1], GLOBE_Y[:60], GLOBE_X, GLOBE[:1, :60])
-    for body, said in ((coarse, "latitudes 0.5 degrees apart"), (part, "cover the window")):
+    for number, (body, said) in enumerate(
+        ((coarse, "latitudes 0.5 degrees apart"), (part, "latitudes: expected some between 45"))
+    ):
         server.files[CPC_PATH] = body
-        gauges = source(CPC, server, tmp_path / said[:5])
+        gauges = source(CPC, server, tmp_path / str(number))
         gauges.fetch(across_greenwich())
         with pytest.raises(InputError, match=said):
             gauges.read(across_greenwich(), DAYS[:1])

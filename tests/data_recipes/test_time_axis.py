@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.errors import InputError
 from benchmark.task import Period, Periods
-from data_recipes.time_axis import check_times, expected_times, missing
+from data_recipes.time_axis import by_month, check_times, expected_times, missing
 
 
 def at(*texts: str) -> np.ndarray:
@@ -122,3 +122,11 @@ def test_a_time_off_the_cadence_is_named_though_gaps_are_recorded() -> None:
     (problem,) = named(times, gaps=True)
     assert problem.startswith("times 1 h apart: ")
     assert "2020-02-28T08:30:00, 0.5 h later" in problem
+
+
+def test_months_split_without_loss() -> None:
+    hours = np.arange("2020-01-31T20", "2020-02-01T03", dtype="datetime64[h]")
+    found = by_month(hours.astype("datetime64[s]"))
+    assert [(month, len(times)) for month, times in found] == [("2020-01", 4), ("2020-02", 3)]
+    np.testing.assert_array_equal(np.concatenate([times for _, times in found]), hours)
+    assert by_month(hours[:0]) == []
