@@ -1,13 +1,18 @@
 """Running independent tasks through dask: in this thread, in threads, or on a cluster."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
 from dask.local import get_sync
 from dask.threaded import get as get_threaded
+
+from benchmark.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,6 +32,7 @@ def run_tasks(
 
     workers: threads of this process (1: this thread); scheduler: the address of the user's own
     `dask.distributed` scheduler, which then does the work.
+    Errors: InputError where no scheduler answers at that address.
     """
     if scheduler is not None:
         _on_cluster(function, tasks, done, scheduler)
@@ -47,9 +53,30 @@ def run_tasks(
 def _on_cluster(
     function: Callable[[T], R], tasks: Sequence[T], done: Done[T, R], address: str
 ) -> None:
-    from distributed import Client, as_completed
+    from distributed import as_completed
 
-    with Client(address) as client:
+    with _client(address) as client:
         futures = {client.submit(function, task, pure=False): task for task in tasks}
         for future, result in as_completed(list(futures), with_results=True):
             done(futures[future], result)
+
+
+def check_scheduler(address: str) -> None:
+    """Refuse an address at which no scheduler answers, before anything long is begun.
+
+    Errors: InputError.
+    """
+    with _client(address):
+        pass
+
+
+def _client(address: str) -> "Client":
+    from distributed import Client
+
+    try:
+        return Client(address)
+    # A port where nobody answers; an address that cannot be one.
+    except (OSError, ValueError) as error:
+        fix = "Start `dask scheduler`, and give the address that it prints, as tcp://HOST:8786."
+        got = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(Problem(f"--scheduler {address}", "a scheduler", got, fix)) from None

@@ -45,9 +45,9 @@ def _too_close(task: Task, first: Region, second: Region) -> list[Problem]:
     return [
         Problem(
             f"regions {first.name} ({first.role}) and {second.name} ({second.role})",
-            f"at least {task.buffer_km:g} km between them and no shared cell",
-            f"{distance:.0f} km",
-            "Move one of them.",
+            f"at least {task.buffer_km:g} km between them and no shared cell or edge",
+            f"{distance:.0f} km" if distance > 0 else "boxes that touch or overlap",
+            "Move one of them, or make it smaller.",
         )
     ]
 
@@ -68,7 +68,7 @@ def _periods(task: Task) -> list[Problem]:
                 Problem(
                     f"periods {name} and {next_name}",
                     f"an embargo of {task.periods.embargo_hours:g} h",
-                    f"{gap}",
+                    f"{gap / timedelta(hours=1):g} h",
                     "Move one of them.",
                 )
             )
@@ -117,7 +117,7 @@ def _grid(task: Task) -> list[Problem]:
                 "margin",
                 "a whole number of fine cells",
                 f"{task.margin} coarse cells of {task.factor:g}",
-                "Change the margin.",
+                f"Choose a `margin` that times {task.factor:g} is whole, or 0.",
             )
         )
     shift = max(abs(shift) for shift in task.coarse_shift)

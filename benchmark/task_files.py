@@ -48,7 +48,9 @@ def find_task(name: str, data: Path) -> Task:
     revisions = {folder: _revision(folder) for folder in built if folder.split("@")[0] == name}
     folder = max(revisions, key=lambda found: revisions[found]) if revisions else name
     if folder not in built:
-        raise _unknown(name, task_names() + sorted({folder.split("@")[0] for folder in built}))
+        raise _unknown(
+            name, task_names() + sorted({folder.split("@")[0] for folder in built}), data
+        )
     return read_json(built[folder], Task)
 
 
@@ -84,5 +86,8 @@ def _revision(folder: str) -> int:
     return int(revision) if revision.isdecimal() else 0
 
 
-def _unknown(name: str, known: list[str]) -> InputError:
-    return InputError(Problem(f"task {name!r}", "a known task", "this", nearest(name, known)))
+def _unknown(name: str, known: list[str], data: Path | None = None) -> InputError:
+    fix = nearest(name, known)
+    if data is not None:
+        fix += f" A task of your own is known once `elsewhere build` made it in {data}."
+    return InputError(Problem(f"task {name!r}", "a known task", "this", fix))

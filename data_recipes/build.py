@@ -31,9 +31,10 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Size:
-    """What building takes, in bytes: yet to be fetched, and at most written."""
+    """What building takes, in bytes: yet to be fetched, kept of that, and at most written."""
 
     fetched: int
+    kept: int
     written: int
 
 
@@ -96,7 +97,7 @@ def size_of(task: Task, regions: Sequence[Region], recipe: Recipe) -> Size:
         grid = region_grid(task, region)
         cells = math.prod(grid.fine.shape) + math.prod(grid.coarse.shape)
         written += 4 * cells * recipe.steps * len(task.variables)
-    return Size(recipe.to_fetch(regions), written)
+    return Size(*recipe.to_fetch(regions), written)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +147,11 @@ def _check_room(data: Path, size: Size) -> None:
     """Refuse to start what cannot end; downloads stay beside the store."""
     at = next(folder for folder in (data, *data.absolute().parents) if folder.exists())
     free = shutil.disk_usage(at).free
-    if size.fetched + size.written > free:
+    if size.kept + size.written > free:
         raise InputError(
             Problem(
                 str(data),
-                f"room for {gigabytes(size.fetched)} of downloads and at most "
+                f"room for {gigabytes(size.kept)} of downloads and at most "
                 f"{gigabytes(size.written)} of pairs",
                 f"{gigabytes(free)} free",
                 "Make room, choose another folder with --data, or build some --regions only.",

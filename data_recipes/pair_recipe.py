@@ -27,9 +27,9 @@ from data_recipes.orientation import check_orientation
 from data_recipes.problems import gathered, raise_all
 from data_recipes.recipe import RegionPlan, no_times
 from data_recipes.recipe_file import RecipeFile, Side, open_side
-from data_recipes.side import SideReader, box_window, window_names
-from data_recipes.source import Advance, SharedSource, Source, Times, no_report
-from data_recipes.sources.files import FilesOptions, FilesSource
+from data_recipes.side import SideReader, box_window
+from data_recipes.source import Advance, Load, SharedSource, Source, Times, no_report, weigh
+from data_recipes.sources.files import FilesSource
 from data_recipes.survey import complete_times, survey_times
 from data_recipes.time_axis import expected_times
 
@@ -86,13 +86,13 @@ class PairRecipe:
         """How many times are expected."""
         return len(self.expected)
 
-    def to_fetch(self, regions: Sequence[Region]) -> int:
+    def to_fetch(self, regions: Sequence[Region]) -> Load:
         """Bytes that are yet to be fetched, of all sides; see `recipe.Recipe`."""
-        found: dict[str, int] = {}
+        found: dict[str, Load] = {}
         for name, source in self.sources.items():
             for region in regions:
                 found |= source.to_fetch(self._window(name, region, self.expected))
-        return sum(found.values())
+        return weigh(found)
 
     def fetch(self, regions: Sequence[Region], *, advance: Advance = no_report) -> None:
         """Bring all sides of these regions; see `recipe.Recipe`."""
@@ -277,39 +277,3 @@ class BlockMaker:
 
     def _coarsened(self, fine: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
         return {name: self._overlap(values) for name, values in fine.items()}
-
-
-def check_recipe(task: Task, file: RecipeFile, *, where: str) -> list[Problem]:
-    """Every way in which a recipe does not make its task."""
-    problems = []
-    wanted = {"fine": task.variable_names, "coarse": task.variable_names, "static": task.static}
-    for name, names in wanted.items():
-        side: Side | None = getattr(file, name)
-        if name == "coarse" and (side is None) != (task.track == "perfect_model"):
-            expected = "a side of its own" if side is None else "none: it is the fine one's mean"
-            got = "none" if side is None else "one"
-            fix = "Change the recipe, or the task's track."
-            problems.append(Problem(f"{where}: coarse", f"{expected} ({task.track})", got, fix))
-        have = set(side.variables) if side else set()
-        if side is None and name == "coarse":
-            continue
-        for variable in sorted(set(names) - have):
-            fix = f"Say in `{name}.variables` what it is made from."
-            problems.append(Problem(f"{where}: {name}", f"{variable} of {task.id}", "none", fix))
-        for variable in sorted(have - set(names)):
-            fix = "Leave it out."
-            problems.append(Problem(f"{where}: {name}", f"a variable of {task.id}", variable, fix))
-    return problems
-
-
-def check_files(file: RecipeFile, *, cache: Path, base: Path) -> list[Problem]:
-    """What is wrong with the user's own files, where there is no task to read them for."""
-    problems: list[Problem] = []
-    for side in (file.coarse, file.fine, file.static):
-        if side is None or not isinstance(side.source, FilesOptions):
-            continue
-        source = FilesSource(side.source, cache / "files", base)
-        for region in side.source.regions or [""]:
-            with gathered(problems):
-                source.look(region, window_names(side))
-    return problems

@@ -12,7 +12,7 @@ from benchmark.manifest import Interval
 from benchmark.pair_writer import Steps
 from benchmark.region import Region
 from benchmark.task import Task
-from data_recipes.source import Advance, no_report
+from data_recipes.source import Advance, Load, no_report
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Recipe(Protocol):
         """Every setting that makes a region."""
         ...
 
-    def to_fetch(self, regions: Sequence[Region]) -> int:
+    def to_fetch(self, regions: Sequence[Region]) -> Load:
         """Bytes, about, that are yet to be fetched; what regions share counts once."""
         ...
 

@@ -81,7 +81,7 @@ def own_recipe(path: Path, data: Path, *, files: Path | None = None) -> tuple[Ta
     Errors: InputError with every problem of the file, and where task and recipe disagree. Where
     only the task is wrong, also what is wrong with the files.
     """
-    from data_recipes.pair_recipe import check_files
+    from data_recipes.recipe_checks import check_files
 
     table = read_table(path)
     problems: list[Problem] = []
@@ -139,7 +139,8 @@ def _recipe_file(table: dict[str, Any], path: Path) -> "RecipeFile":
 
 
 def _made(task: Task, file: "RecipeFile", path: Path, data: Path, base: Path) -> Recipe:
-    from data_recipes.pair_recipe import PairRecipe, check_recipe
+    from data_recipes.pair_recipe import PairRecipe
+    from data_recipes.recipe_checks import check_recipe
 
     raise_all(check_recipe(task, file, where=path.name))
     return PairRecipe(task, file, cache=data / DOWNLOADS, base=base)

@@ -6,7 +6,7 @@ know the task: renaming, units, hours, grids and checks are the recipe's (`field
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -39,6 +39,18 @@ class Window:
     region: str = ""
 
 
+class Load(NamedTuple):
+    """Bytes that come over the network, and bytes that then stay on disk."""
+
+    fetched: int
+    kept: int
+
+
+def weigh(loads: Mapping[str, Load]) -> Load:
+    """All of them together."""
+    return Load(sum(load.fetched for load in loads.values()), sum(x.kept for x in loads.values()))
+
+
 class Source(Protocol):
     """One product of one provider. Can be pickled: blocks are read on the user's cluster.
 
@@ -51,8 +63,8 @@ class Source(Protocol):
         """{product or file: version, DOI or hash}, known without the network."""
         ...
 
-    def to_fetch(self, window: Window) -> Mapping[str, int]:
-        """{piece: bytes, about} that `fetch` has yet to bring; empty where all is here.
+    def to_fetch(self, window: Window) -> Mapping[str, Load]:
+        """{piece: what it weighs, about} that `fetch` has yet to bring; empty where all is here.
 
         A piece that several windows share has one name, so that it is counted once.
         """

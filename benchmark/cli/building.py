@@ -150,9 +150,18 @@ def _show_estimate(
     if as_json:
         print_json(rows)
         return
-    table = Table("region", "to fetch", "pairs, at most", title=contract.id, title_justify="left")
+    table = Table(
+        "region",
+        "to fetch",
+        "to keep",
+        "pairs, at most",
+        title=contract.id,
+        title_justify="left",
+    )
     for row in rows:
-        table.add_row(row["region"], gigabytes(row["fetched"]), gigabytes(row["written"]))
+        table.add_row(
+            row["region"], *(gigabytes(row[key]) for key in ("fetched", "kept", "written"))
+        )
     Console().print(table)
     print("What regions share is fetched once. Pairs as float32, before compression.")
 

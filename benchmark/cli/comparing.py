@@ -69,7 +69,7 @@ def _differences(rows: list["Difference"], worse: list["Difference"]) -> Table:
     """One board; narrow enough for a terminal of 80 columns."""
     table = Table(
         Column("variable", no_wrap=True), "split", "change", "these regions", "new regions",
-        "resolvable", "", title=f"{rows[0].board} board: {rows[0].metric}", title_justify="left",
+        "resolv-\nable", "", title=f"{rows[0].board} board: {rows[0].metric}", title_justify="left",
     )  # fmt: skip
     for d in rows:
         spans = (

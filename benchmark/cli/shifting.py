@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from benchmark.cli.output import (
     DataOption,
@@ -94,14 +95,21 @@ def mismatch(
     for variable in chosen:
         some = [one for one in found if one.variable == variable]
         waves = max((one.coherence for one in some), key=len)
-        table = Table("region", f"bias [{some[0].units}]", "correlation", "variance ratio",
-                      *(f"from {octave.shortest_km:.0f} km" for octave in waves),
-                      title=variable, title_justify="left")  # fmt: skip
+        heads = [
+            "region",
+            escape(f"bias [{some[0].units}]"),
+            "corre-\nlation",
+            "vari-\nance\nratio",
+        ]
+        heads += [f"from {octave.shortest_km:.0f} km" for octave in waves]
+        # A number cut short is a wrong one.
+        columns = (Column(head, overflow="fold", min_width=4) for head in heads)
+        table = Table(*columns, title=variable, title_justify="left")
         for one in some:
             numbers = [one.correlation, one.variance_ratio]
             numbers += [octave.coherence for octave in one.coherence]
             shown = ["-" if math.isnan(value) else f"{value:.2f}" for value in numbers]
-            table.add_row(one.region, f"{one.bias:+.3g}", *shown)
+            table.add_row(one.region, f"{one.bias:+.2g}", *shown)
         Console().print(table)
     print("coarse product against the coarsened fine one, scored coarse cells, training period")
     print("from ... km: coherence of waves from this length to twice it, 1 where all are in place")

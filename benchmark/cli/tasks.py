@@ -51,9 +51,9 @@ def _show(contract: Task, console: Console) -> None:
     from data_recipes.shipped import recipe_choices
 
     console.print(f"[bold]{contract.id}[/]  {contract.title}")
-    console.print(contract.summary.strip())
+    console.print(_flowing(contract.summary))
     if contract.banner:
-        console.print(f"[yellow]{contract.banner.strip()}[/]")
+        console.print(f"[yellow]{_flowing(contract.banner)}[/]")
     degrees = [f"{contract.spacing:g} degrees"] if contract.spacing else []
     spacings = ", ".join(
         degrees + [f"{grid.spacing:g} m (map {grid.name})" for grid in contract.grids]
@@ -79,7 +79,7 @@ def _show(contract: Task, console: Console) -> None:
     ood = contract.regions_of("test_ood")
     clusters = len(set(cluster_labels(ood, within_km=contract.cluster_km)))
     console.print(
-        f"test_ood: {len(ood)} regions in {clusters} clusters "
+        f"test_ood: {_count(len(ood), 'region')} in {_count(clusters, 'cluster')} "
         f"(boxes closer than {contract.cluster_km:g} km count as one)"
     )
     if contract.few_shot:
@@ -94,7 +94,16 @@ def _show(contract: Task, console: Console) -> None:
     if choices:
         console.print(f"recipes: {', '.join(choices)}")
     for source in contract.sources:
-        console.print(f"{source.product} ({source.licence}): {source.attribution.strip()}")
+        console.print(f"{source.product} ({source.licence}): {_flowing(source.attribution)}")
+
+
+def _flowing(text: str) -> str:
+    """A text whose lines the console breaks where its own end; empty lines stay."""
+    return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _show_scoring(contract: Task, console: Console) -> None:

@@ -14,7 +14,7 @@ from benchmark.region import Region
 from benchmark.task import Task
 from data_recipes.era5_sample.sample import SAMPLE_FILE, SAMPLE_SHA256, open_sample
 from data_recipes.recipe import RegionPlan
-from data_recipes.source import Advance, no_report
+from data_recipes.source import Advance, Load, no_report
 
 
 class EmbeddedERA5:
@@ -34,9 +34,9 @@ class EmbeddedERA5:
         mean = f"area-weighted {self.task.factor:g} x {self.task.factor:g} block mean of fine"
         return {"recipe": "era5_sample", "coarse": mean}
 
-    def to_fetch(self, regions: Sequence[Region]) -> int:  # noqa: ARG002
+    def to_fetch(self, regions: Sequence[Region]) -> Load:  # noqa: ARG002
         """Nothing: the sample ships."""
-        return 0
+        return Load(0, 0)
 
     def fetch(self, regions: Sequence[Region], *, advance: Advance = no_report) -> None:
         """Nothing: the sample ships."""

@@ -24,12 +24,20 @@ from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
 from data_recipes.extra import require
 from data_recipes.retries import Retries
-from data_recipes.source import Advance, Source, Window, no_report
+from data_recipes.source import Advance, Load, Source, Window, no_report
 from data_recipes.sources.lazy import Line, OpenStore, Shape, canonical, causes, fetch_pieces
-from data_recipes.sources.pieces import Piece, ReadFromPieces, folder_of, is_whole, pieces
+from data_recipes.sources.pieces import (
+    Piece,
+    ReadFromPieces,
+    box_bytes,
+    folder_of,
+    is_whole,
+    pieces,
+)
 
 _STEP_BYTES = 2_000_000
 """What one variable of one step weighs on the way: 1.3 MB (rain) to 4 MB (uncompressed)."""
+_CELL = 0.25
 _STEPS_AT_ONCE = 24
 _REQUESTS_AT_ONCE = 8
 _RETRIES = Retries(attempts=3)
@@ -60,12 +68,11 @@ class ArcoSource(ReadFromPieces):
         """Where the pieces are."""
         return folder_of(self.cache, self.options.store)
 
-    def to_fetch(self, window: Window) -> Mapping[str, int]:
+    def to_fetch(self, window: Window) -> Mapping[str, Load]:
         """About 2 MB for each variable and step, however small the window, or many."""
-        missing = (piece for piece in pieces(window, self.folder) if not is_whole(piece))
-        return {
-            f"{self.options.store} {piece.name} {piece.month}": _cost(piece) for piece in missing
-        }
+        missing = [piece for piece in pieces(window, self.folder) if not is_whole(piece)]
+        steps = {f"{self.options.store} {p.name} {p.month}": Load(_cost(p), 0) for p in missing}
+        return steps | {str(p.path): Load(0, box_bytes(p, _CELL)) for p in missing}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Bring one window; see `fetch_many`."""

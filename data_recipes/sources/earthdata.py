@@ -30,7 +30,7 @@ from benchmark.toml_model import Frozen, nearest
 from data_recipes.download import arrived, download
 from data_recipes.extra import require
 from data_recipes.retries import Retries
-from data_recipes.source import Advance, Source, Times, Window, no_report
+from data_recipes.source import Advance, Load, Source, Times, Window, no_report
 from data_recipes.sources.lat_lon_cells import runs, to_degrees, window_part
 from data_recipes.time_axis import by_month
 
@@ -85,16 +85,17 @@ class EarthdataSource:
         """The collection with its version and DOI."""
         return {self.options.short_name: f"version {self.options.version}, {self.options.doi}"}
 
-    def to_fetch(self, window: Window) -> Mapping[str, int]:
+    def to_fetch(self, window: Window) -> Mapping[str, Load]:
         """The catalogue's sizes of granules that are not here; about 8 MB each where unknown."""
-        found: dict[str, int] = {}
+        found: dict[str, Load] = {}
+        about = Load(_GRANULE_BYTES, _GRANULE_BYTES)
         for month, times in by_month(window.times):
             listed = _listing(self, month)
             if listed is None:
-                found |= {f"{self.options.short_name} {time}": _GRANULE_BYTES for time in times}
+                found |= {f"{self.options.short_name} {time}": about for time in times}
                 continue
             absent = [g for g in _of(listed, times) if arrived(_path(self, g)) is None]
-            found |= {granule.url: granule.bytes or _GRANULE_BYTES for granule in absent}
+            found |= {g.url: Load(g.bytes, g.bytes) if g.bytes else about for g in absent}
         return found
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:

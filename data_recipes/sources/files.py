@@ -23,7 +23,7 @@ from data_recipes.fields import Names
 from data_recipes.fingerprint import fingerprint
 from data_recipes.grib import decode_grib
 from data_recipes.problems import gathered, raise_all
-from data_recipes.source import Advance, Times, Window, no_report
+from data_recipes.source import Advance, Load, Times, Window, no_report
 from data_recipes.sources.own_file import (
     Place,
     count_frames,
@@ -127,13 +127,13 @@ class FilesSource:
         top = os.path.commonpath([path.absolute().parent for path in paths])
         return {os.path.relpath(path.absolute(), top): self._fingerprint(path) for path in paths}
 
-    def to_fetch(self, window: Window) -> Mapping[str, int]:
-        """What decoding GRIB takes."""
+    def to_fetch(self, window: Window) -> Mapping[str, Load]:
+        """Nothing comes, but GRIB is decoded."""
         if self.options.engine != "grib":
             return {}
         paths = [path for path in self._paths(window.region) if path.is_file()]
         todo = [path for path in paths if not self._readable(path).exists()]
-        return {str(path): _DECODED * path.stat().st_size for path in todo}
+        return {str(path): Load(0, _DECODED * path.stat().st_size) for path in todo}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Decode GRIB, and see that the files can be read and hold what is wanted.

@@ -25,10 +25,18 @@ from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
 from data_recipes.extra import require
 from data_recipes.retries import Retries
-from data_recipes.source import Advance, Source, Window, no_report
+from data_recipes.source import Advance, Load, Source, Window, no_report
 from data_recipes.sources.lazy import Line, OpenStore, Shape, canonical, causes, fetch_pieces
-from data_recipes.sources.pieces import Piece, ReadFromPieces, folder_of, is_whole, pieces
+from data_recipes.sources.pieces import (
+    Piece,
+    ReadFromPieces,
+    box_bytes,
+    folder_of,
+    is_whole,
+    pieces,
+)
 
+_CELL = 0.1
 _TILE_BYTES = 2_400_000
 _TILE_DEGREES = 10.0
 _REQUESTS_AT_ONCE = 4
@@ -71,10 +79,10 @@ class IcechunkSource(ReadFromPieces):
         """Where the pieces of this store and version are."""
         return folder_of(self.cache, f"{_url(self.options)} {_version(self.options)}")
 
-    def to_fetch(self, window: Window) -> Mapping[str, int]:
+    def to_fetch(self, window: Window) -> Mapping[str, Load]:
         """About 2.4 MB for each chunk of 30 days and 10 by 10 degrees that the window touches."""
         missing = (piece for piece in pieces(window, self.folder) if not is_whole(piece))
-        return {str(piece.path): _cost(piece) for piece in missing}
+        return {str(p.path): Load(_cost(p), box_bytes(p, _CELL)) for p in missing}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Bring one window, a month at a time.

@@ -223,3 +223,11 @@ def _record(path: Path) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def box_bytes(piece: Piece, cell: float) -> int:
+    """Bytes that a piece takes at most: float32, and a cell more on each side. cell: degrees."""
+    window = piece.window
+    rows = (window.north - window.south) / cell + 2
+    columns = (window.east - window.west) / cell + 2
+    return round(4 * rows * columns * max(1, len(piece.times)))

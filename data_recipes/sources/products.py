@@ -32,7 +32,7 @@ from data_recipes.extra import require
 from data_recipes.netcdf import open_netcdf
 from data_recipes.problems import gathered, raise_all
 from data_recipes.retries import PATIENT, Retries
-from data_recipes.source import Advance, Times, Window, no_report
+from data_recipes.source import Advance, Load, Times, Window, no_report
 from data_recipes.sources.lat_lon_cells import Part, check_spacing, crop, to_degrees, window_part
 from data_recipes.sources.product_table import PRODUCTS, Product
 
@@ -95,10 +95,11 @@ class ProductFiles:
         """The product and its version."""
         return {self.row.name: self.row.version}
 
-    def to_fetch(self, window: Window) -> Mapping[str, int]:
+    def to_fetch(self, window: Window) -> Mapping[str, Load]:
         """Files to come, by the size that a file of the product usually has; asks nobody."""
         todo = (period for period in self._periods(window) if not self._is_settled(period))
-        return {f"{self.row.name} {period}": self.row.bytes_a_file for period in todo}
+        size = Load(self.row.bytes_a_file, self.row.bytes_a_file)
+        return {f"{self.row.name} {period}": size for period in todo}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Bring the window's files, several at a time.

@@ -24,7 +24,7 @@ from benchmark.toml_model import Frozen
 from data_recipes.download import arrived, verify
 from data_recipes.netcdf import open_netcdf
 from data_recipes.retries import PATIENT, Retries
-from data_recipes.source import Advance, Times, Window, no_report
+from data_recipes.source import Advance, Load, Times, Window, no_report
 from data_recipes.sources.huggingface import Listing, fetch_file, listing
 from data_recipes.sources.lat_lon_cells import as_slice, to_degrees, window_part
 
@@ -131,10 +131,11 @@ class RainShift:
         """The data set and its revision."""
         return {DATA_SET: self.options.revision}
 
-    def to_fetch(self, window: Window) -> Mapping[str, int]:
+    def to_fetch(self, window: Window) -> Mapping[str, Load]:
         """The files that are not here; asks the Hub only where one is missing."""
         missing = [name for name in self._files(window) if not _is_here(self.folder / name)]
-        return {name: self._listing().file(name).bytes for name in missing}
+        sizes = {name: self._listing().file(name).bytes for name in missing}
+        return {name: Load(size, size) for name, size in sizes.items()}
 
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Bring the window's files, each whole, with the SHA-256 that the Hub states.

@@ -1,6 +1,6 @@
 """Every kind of leak between splits is caught in a task, and the shipped tasks have none."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -188,3 +188,17 @@ def test_every_leak_is_named_at_once(task: Task) -> None:
     found = "\n".join(texts(broken))
     assert "fine cells" in found
     assert "embargo" in found
+
+
+def test_problems_say_what_to_change(task: Task) -> None:
+    """Boxes that touch are said to, an overlap of periods has hours, a margin its rule."""
+    first, second = task.region("andes-south"), task.region("europe-west")
+    lat = (first.lat[1], first.lat[1] + second.lat[1] - second.lat[0])
+    touching = moved(task, "europe-west", lat=lat, lon=first.lon)
+    assert any("boxes that touch or overlap" in text for text in texts(touching))
+    late = task.periods.train.last
+    period = Period(first=late - timedelta(hours=3), last=task.periods.val.last)
+    overlap = task.periods.model_copy(update={"val": period})
+    assert any("-3 h" in text for text in texts(task.model_copy(update={"periods": overlap})))
+    wrong = texts(task.model_copy(update={"factor": 2.5}))
+    assert any("a `margin` that times 2.5 is whole" in text for text in wrong)

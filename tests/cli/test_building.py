@@ -107,3 +107,28 @@ def test_changed_truth_is_not_scored(
     assert "andes-south.zarr: fine/t2m" in done.stderr
     assert "digest differs" in done.stderr
     assert not (out / "scores.json").exists()
+
+
+def test_a_task_of_ones_own_is_built_from_its_file(elsewhere: Command, tmp_path: Path) -> None:
+    """Its name alone is refused with the command to type; an unbuilt one says how it is known."""
+    folder = tmp_path / "mine@1"
+    folder.mkdir()
+    shown = elsewhere("task", "era5-sample", "--json").stdout
+    contract = json.loads(shown) | {"name": "mine", "summary": "Broken\nin two.", "banner": ""}
+    (folder / "task.json").write_text(json.dumps(contract))
+    refused = elsewhere("build", "mine", "--data", tmp_path)
+    assert refused.returncode == 2
+    assert "`elsewhere build mine.toml`" in refused.stderr
+    assert "Broken in two." in elsewhere("task", "mine", "--data", tmp_path).stdout
+    unknown = elsewhere("shift", "other", "--data", tmp_path)
+    assert unknown.returncode == 2
+    assert "A task of your own is known once `elsewhere build`" in unknown.stderr
+
+
+def test_a_wrong_scheduler_is_refused_before_anything(elsewhere: Command, tmp_path: Path) -> None:
+    """No traceback, and no block."""
+    refused = elsewhere("build", "era5-sample", "--data", tmp_path, "--scheduler", "nonsense")
+    assert refused.returncode == 2
+    assert "--scheduler nonsense" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert list(tmp_path.glob("*@*")) == []

@@ -19,7 +19,7 @@ from benchmark.errors import InputError
 from benchmark.toml_model import validate
 from data_recipes import extra
 from data_recipes.retries import Retries
-from data_recipes.source import Times, Window
+from data_recipes.source import Times, Window, weigh
 from data_recipes.sources.cds import CdsOptions, CdsSource, open_source
 from data_recipes.sources.cds_files import check_cerra_grid
 from data_recipes.sources.cds_requests import CERRA_CRS
@@ -109,10 +109,10 @@ def test_the_box_is_covered_and_not_much_more(tmp_path: Path) -> None:
 
 def test_all_regions_share_the_full_domain(store: PlayedCds, tmp_path: Path) -> None:
     product = source(tmp_path)
-    assert sum(product.to_fetch(WINDOW).values()) == 2 * 8 * SIZE**2 * 2 * 2
+    assert weigh(product.to_fetch(WINDOW)).fetched == 2 * 8 * SIZE**2 * 2 * 2
     product.fetch(WINDOW)
     other = replace(WINDOW, south=49.3, north=49.6, west=8.0, east=8.5)
-    assert sum(product.to_fetch(other).values()) == 0
+    assert weigh(product.to_fetch(other)).fetched == 0
     asked = len(store.server.requests)
     product.fetch(other)
     assert len(store.server.requests) == asked
@@ -169,7 +169,7 @@ def test_another_grid_is_refused_on_arrival(
         with pytest.raises(InputError, match=r"CERRA's grid.*0\.0\d+ of longitude off"):
             product.fetch(WINDOW)
         assert len(store.server.asked(store.result_path(next(iter(store.jobs))))) == 1
-    assert sum(product.to_fetch(WINDOW).values()) > 0
+    assert weigh(product.to_fetch(WINDOW)).fetched > 0
 
 
 def test_another_size_is_refused_on_arrival(store: PlayedCds, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_data_set_without_dates_is_fetched_whole(
             },
         )  # fmt: skip
         window = Window(25.5, 27.0, -0.5, 1.0, ("rr",), times[5:20])
-        assert sum(product.to_fetch(window).values()) == 15 * 1500 * 2
+        assert weigh(product.to_fetch(window)).fetched == 15 * 1500 * 2
         product.fetch(window)
     np.testing.assert_array_equal(product.times(window), times[5:20])
     data = product.read(window, times[5:20])

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -24,8 +25,10 @@ from own_world import (
 
 from benchmark.errors import InputError
 from benchmark.pair_store import PairStore
+from benchmark.task import Variable
 from data_recipes.build import build
-from data_recipes.pair_recipe import check_recipe
+from data_recipes.own_task import known_variables
+from data_recipes.recipe_checks import check_recipe
 from data_recipes.recipe_file import RecipeFile
 from data_recipes.shipped import own_recipe
 
@@ -229,3 +232,33 @@ def test_sides_that_do_not_make_the_task(tmp_path: Path) -> None:
     assert any("coarse: expected none" in line for line in said)
     assert sum("t2n" in line for line in said) == 3
     assert sum("Say in `" in line for line in said) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "hours", "stamp"),
+    [("chirps-v2-daily", 24, "start"), ("prism-daily", 24, "middle"),
+     ("mrms-multisensor-pass2", 1, "end")],
+)  # fmt: skip
+def test_a_product_s_stamps_are_held_against_its_table(
+    name: str, hours: float, stamp: str, tmp_path: Path
+) -> None:
+    """A day taken for the one before it would be silently wrong; as the table says is well."""
+    task, _ = own_recipe(write(tmp_path, TASK + FINE, fine=product()), tmp_path)
+
+    rain = known_variables()["precipitation"] | {"name": "precipitation"}
+    rain["cell_methods"] = f"time: mean (interval: {hours} hour)"
+    task = task.model_copy(update={"variables": (Variable.model_validate(rain),)})
+
+    def problems(**field: Any) -> list[str]:
+        side = {"source": {"provider": "product", "product": name},
+                "variables": {"precipitation": {"from": "p", **field}}}  # fmt: skip
+        file = RecipeFile.model_validate({"fine": side})
+        return [str(problem) for problem in check_recipe(task, file, where="mine.toml")]
+
+    assert problems(hours=hours, over_hours=hours, stamp=stamp) == []
+    other = "end" if stamp != "end" else "start"
+    (said,) = problems(hours=hours, over_hours=hours, stamp=other)
+    assert f'stamp = "{stamp}"' in said
+    assert len(problems(hours=hours / 2, over_hours=hours, stamp=stamp)) == 1
+    (said,) = problems(hours=hours, stamp=stamp)
+    assert f"over_hours = {hours}" in said

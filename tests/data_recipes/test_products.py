@@ -20,7 +20,7 @@ from benchmark.errors import InputError
 from benchmark.toml_model import validate
 from data_recipes.download import arrived
 from data_recipes.retries import Retries
-from data_recipes.source import Window
+from data_recipes.source import Window, weigh
 from data_recipes.sources.product_table import PRODUCTS
 from data_recipes.sources.products import ProductFiles, ProductOptions, open_source
 
@@ -217,7 +217,7 @@ def test_mrms_hours_with_one_that_was_never_published(
         rain.read(asked, HOURS[1:2])
     before = len(server.requests)
     rain.fetch(asked)
-    assert sum(rain.to_fetch(asked).values()) == 0
+    assert weigh(rain.to_fetch(asked)).fetched == 0
     assert len(server.requests) == before
 
 
@@ -257,14 +257,14 @@ def test_faults_on_the_way_pass_and_a_second_fetch_asks_nothing(
         Fault(truncate_after=100_000), Fault(status=503),
     )  # fmt: skip
     gauges, came = source(CPC, server, tmp_path), list[int]()
-    assert sum(gauges.to_fetch(across_greenwich()).values()) == PRODUCTS[CPC].bytes_a_file
+    assert weigh(gauges.to_fetch(across_greenwich())).fetched == PRODUCTS[CPC].bytes_a_file
     gauges.fetch(across_greenwich(), advance=lambda size, _: came.append(size))
     (path,) = tmp_path.rglob("precip.2020.nc")
     assert path.read_bytes() == globe
     assert sum(came) == len(globe)
     before = len(server.requests)
     source(CPC, server, tmp_path).fetch(across_greenwich())
-    assert sum(gauges.to_fetch(across_greenwich()).values()) == 0
+    assert weigh(gauges.to_fetch(across_greenwich())).fetched == 0
     assert len(server.requests) == before
 
 
@@ -358,7 +358,7 @@ def test_a_kill_in_the_middle_is_resumed(
     child.send_signal(signal.SIGKILL)
     child.wait()
     gauges = source(CPC, server, tmp_path)
-    assert sum(gauges.to_fetch(across_greenwich()).values()) > 0
+    assert weigh(gauges.to_fetch(across_greenwich())).fetched > 0
     gauges.fetch(across_greenwich())
     start = int(server.requests[-1].headers["range"].removeprefix("bytes=").removesuffix("-"))
     assert 0 < start <= len(globe) // 3
