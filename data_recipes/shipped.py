@@ -61,7 +61,17 @@ def shipped_recipe(
         )
     file = _folder() / (f"{task.name}.toml" if name == DEFAULT else f"{task.name}.{name}.toml")
     with resources.as_file(file) as path:
-        return recipe_of(task, read_table(path), path, data, files=files)
+        table = read_table(path)
+        if files is None and _takes_files(table):
+            fix = f"Give it: `elsewhere build {task.name} --files DIR`."
+            raise InputError(Problem(task.id, "the folder of your own files", "none", fix))
+        return recipe_of(task, table, path, data, files=files)
+
+
+def _takes_files(table: dict[str, Any]) -> bool:
+    """Whether a recipe that ships is of files that do not."""
+    sides = [table[name] for name in ("coarse", "fine", "static") if name in table]
+    return any(side["source"]["provider"] == "files" for side in sides)
 
 
 def recipe_choices(task: Task) -> list[str]:

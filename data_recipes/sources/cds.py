@@ -25,7 +25,7 @@ from data_recipes.sources.cds_requests import (
 
 __all__ = ["CdsOptions", "CdsSource", "open_source"]
 
-_DECODED = 1.25
+_DECODED = 1.3
 _NEEDED = ("ecmwf.datastores", "requests", "h5netcdf", "pyproj")
 
 
@@ -51,7 +51,7 @@ class CdsSource:
     def to_fetch(self, window: Window) -> Mapping[str, Load]:
         """Requests that are not here: points x times x `bytes_per_value`.
 
-        GRIB stays as NetCDF, float32 and deflated, which takes about a quarter more.
+        GRIB stays as NetCDF, float32 and deflated: some 30 % more, as measured on played wind.
         """
         each = self.options.bytes_per_value
         stays = each * _DECODED if self.options.grib else each

@@ -125,6 +125,14 @@ def test_a_task_of_ones_own_is_built_from_its_file(elsewhere: Command, tmp_path:
     assert "A task of your own is known once `elsewhere build`" in unknown.stderr
 
 
+def test_files_that_do_not_ship_are_asked_for(elsewhere: Command, tmp_path: Path) -> None:
+    """One problem that names the option, not each file that is not beside the shipped recipe."""
+    done = elsewhere("build", "radar-perfect", "--data", tmp_path)
+    assert done.returncode == 2
+    assert "1 problem\n" in done.stderr
+    assert "--files DIR" in done.stderr
+
+
 def test_a_wrong_scheduler_is_refused_before_anything(elsewhere: Command, tmp_path: Path) -> None:
     """No traceback, and no block."""
     refused = elsewhere("build", "era5-sample", "--data", tmp_path, "--scheduler", "nonsense")

@@ -215,7 +215,7 @@ def test_too_small_a_disk_is_told_before_anything_is_asked(
     words = ("--regions", "italy", "--data", tmp_path)
     done = elsewhere("build", "cerra-wind", *words, env=login(store))
     assert is_clear(done)
-    assert "room for 125.5 GB of downloads and at most 4.7 GB of pairs" in done.stderr
+    assert "room for 130.6 GB of downloads and at most 4.7 GB of pairs" in done.stderr
     assert "50.0 GB free" in done.stderr
     assert store.server.requests == []
 
