@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.coarsen import AreaOverlap
 from benchmark.errors import Problem
-from benchmark.grid import region_grid
+from benchmark.grid import Grid, region_grid
 from benchmark.pair_writer import STATIC_UNITS, Steps
 from benchmark.region import Region
 from benchmark.task import Task, Variable
@@ -28,7 +28,7 @@ from data_recipes.problems import gathered, raise_all
 from data_recipes.recipe import RegionPlan, no_times
 from data_recipes.recipe_file import RecipeFile, Side, open_side
 from data_recipes.side import SideReader, box_window
-from data_recipes.source import Advance, Load, SharedSource, Source, Times, no_report, weigh
+from data_recipes.source import Advance, Load, SharedSource, Source, Times, Window, no_report, weigh
 from data_recipes.sources.files import FilesSource
 from data_recipes.survey import complete_times, survey_times
 from data_recipes.time_axis import expected_times
@@ -154,14 +154,16 @@ class PairRecipe:
         return found
 
     def _reader(self, name: str, region: Region, times: Times) -> SideReader:
-        grids = region_grid(self.task, region)
-        target = grids.coarse if name == "coarse" else grids.fine
-        window = self._window(name, region, times)
+        target, window = self._target(name, region), self._window(name, region, times)
         return SideReader.on(self.sides[name], self.sources[name], window, target, times)
 
-    def _window(self, name: str, region: Region, times: Times) -> Any:
+    def _target(self, name: str, region: Region) -> Grid:
+        """The grid that a side is brought to."""
         grids = region_grid(self.task, region)
-        target = grids.coarse if name == "coarse" else grids.fine
+        return grids.coarse if name == "coarse" else grids.fine
+
+    def _window(self, name: str, region: Region, times: Times) -> Window:
+        target = self._target(name, region)
         wanted = np.empty(0, "datetime64[s]") if name == "static" else times
         return box_window(region.name, target, self.sides[name], wanted)
 

@@ -30,7 +30,6 @@ _OPEN: dict[str, Callable[..., Source]] = {
     "arco": arco.open_source,
     "cds": cds.open_source,
     "earthdata": earthdata.open_source,
-    "files": files.open_source,
     "icechunk": icechunk_store.open_source,
     "product": products.open_source,
     "rainshift": rainshift.open_source,

@@ -18,8 +18,8 @@ from benchmark.cli.output import (
     JsonOption,
     SchedulerOption,
     data_folder,
+    end_of_check,
     print_json,
-    print_problems,
 )
 from benchmark.task import Task
 from benchmark.task_files import find_task
@@ -115,14 +115,9 @@ def check(
     from data_recipes.shipped import check_own
 
     problems = check_own(path, data_folder(data), files=files)
-    if as_json:
-        print_json([asdict(problem) for problem in problems])
-    elif problems:
-        print_problems(problems, Console(stderr=True, highlight=False))
-    else:
-        print(f"{path}: no problem, ready for `elsewhere build {path}`")
-    if problems:
-        raise typer.Exit(2)
+    end_of_check(
+        problems, f"{path}: no problem, ready for `elsewhere build {path}`", as_json=as_json
+    )
 
 
 def _task_and_recipe(

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +75,18 @@ def print_problems(problems: Sequence[Problem], console: Console) -> None:
         console.print(f"  expected  {_plain(problem.expected)}", soft_wrap=True)
         console.print(f"  got       {_plain(problem.got)}", soft_wrap=True)
         console.print(f"  to do     {_plain(problem.fix)}", soft_wrap=True)
+
+
+def end_of_check(problems: Sequence[Problem], well: str, *, as_json: bool) -> None:
+    """The end of a verb that only checks: all problems and exit code 2, or that all is well."""
+    if as_json:
+        print_json([asdict(problem) for problem in problems])
+    elif problems:
+        print_problems(problems, Console(stderr=True, highlight=False))
+    else:
+        print(well)
+    if problems:
+        raise typer.Exit(2)
 
 
 def _plain(text: str) -> str:

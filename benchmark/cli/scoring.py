@@ -1,6 +1,5 @@
 """`elsewhere template`, `validate` and `score`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +11,10 @@ from benchmark.cli.output import (
     JsonOption,
     SchedulerOption,
     WorkersOption,
+    end_of_check,
     headline_table,
     pair_store,
     print_json,
-    print_problems,
     progress,
 )
 from benchmark.cli.tasks import TaskArgument
@@ -67,14 +66,7 @@ def validate(
 
     store = pair_store(name, data)
     problems = validate_predictions(store, predictions)
-    if as_json:
-        print_json([asdict(problem) for problem in problems])
-    elif problems:
-        print_problems(problems, Console(stderr=True, highlight=False))
-    else:
-        print(f"{predictions}: no problem, ready to be scored")
-    if problems:
-        raise typer.Exit(2)
+    end_of_check(problems, f"{predictions}: no problem, ready to be scored", as_json=as_json)
 
 
 def score(
