@@ -57,7 +57,7 @@ def _on_cluster(
 
     with _client(address) as client:
         futures = {client.submit(function, task, pure=False): task for task in tasks}
-        for future, result in as_completed(list(futures), with_results=True):
+        for future, result in as_completed(list(futures), loop=client.loop, with_results=True):
             done(futures[future], result)
 
 
@@ -74,7 +74,8 @@ def _client(address: str) -> "Client":
     from distributed import Client
 
     try:
-        return Client(address)
+        # As the default it would take over all of dask in this process, and stay when it fails.
+        return Client(address, set_as_default=False)
     # A port where nobody answers; an address that cannot be one.
     except (OSError, ValueError) as error:
         fix = "Start `dask scheduler`, and give the address that it prints, as tcp://HOST:8786."

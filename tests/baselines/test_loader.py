@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice, pairwise, product
@@ -143,8 +144,10 @@ def running(
         found[workers] = Running(process, [int(pid) for pid in pids], read)
     yield found
     for process in processes.values():
-        process.kill()
-        process.communicate()
+        # Its workers too: one that is left would hold the pipes open.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
 
 
 def batches(store: PairStore, count: int, **options: Any) -> list[Pairs]:

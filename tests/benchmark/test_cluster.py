@@ -2,12 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import xarray as xr
-from distributed import LocalCluster
+from distributed import Client
 
 from benchmark.case_table import table_hash
 from benchmark.errors import InputError
@@ -22,13 +26,58 @@ BLOCKS = 32
 """One step each."""
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A scheduler and its workers, as a user starts them."""
+
+    address: str
+
+    def client(self) -> Client:
+        """To ask the workers something."""
+        return Client(self.address, set_as_default=False)  # type: ignore[no-untyped-call]
+
+    def pids(self) -> set[int]:
+        """Of the processes that compute."""
+        with self.client() as client:
+            return set(client.run(os.getpid).values())
+
+    def wait(self, *, without: int) -> None:
+        """Until all workers are there and none of them is this one."""
+        deadline = time.monotonic() + 60
+        while len(self.pids() - {without}) < WORKERS:
+            assert time.monotonic() < deadline, "no worker was started in its place"
+            time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """Two processes of one thread; each has a nanny that starts it again when it dies."""
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-        yield cluster
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two processes of one thread; each has a nanny that starts it again when it dies.
+
+    In processes of their own that are killed at the end: closing a `LocalCluster` waits for a
+    nanny that was disturbed, and raises or never returns.
+    """
+    folder = tmp_path_factory.mktemp("scheduler")
+    file = folder / "scheduler.json"
+    at = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    workers = ["--nworkers", str(WORKERS), "--nthreads", "1", "--local-directory", str(folder)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *command], cwd=folder, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for command in (["scheduler", "--port", "0", *at], ["worker", *workers, *at])
+    ]  # fmt: skip
+    try:
+        with Client(  # type: ignore[no-untyped-call]
+            scheduler_file=str(file), set_as_default=False, timeout=60
+        ) as client:
+            client.wait_for_workers(WORKERS, timeout=60)
+            address = client.scheduler.address
+        yield Cluster(address)
+    finally:
+        for process in running:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +89,6 @@ def stored(small: PairStore, tmp_path_factory: pytest.TempPathFactory) -> Stored
     return StoredPredictions(small.task, folder)
 
 
-def pids(cluster: LocalCluster) -> list[int]:
-    """Of the processes that compute."""
-    return [nanny.pid for nanny in cluster.workers.values()]
-
-
 def assert_same(found: Scored, expected: Scored) -> None:
     """The same bits in every array, and the same predictions."""
     xr.testing.assert_identical(found.table, expected.table)
@@ -53,7 +97,7 @@ def assert_same(found: Scored, expected: Scored) -> None:
 
 
 def test_a_cluster_does_not_matter(
-    cluster: LocalCluster,
+    cluster: Cluster,
     small: PairStore,
     stored: StoredPredictions,
     dressed: Scored,
@@ -62,7 +106,7 @@ def test_a_cluster_does_not_matter(
     """Blocks that two other processes reduce give the bits of one thread of this one."""
     reports: list[tuple[int, int]] = []
     found = score_cases(
-        small, stored, work=tmp_path, scheduler=cluster.scheduler_address, steps_per_block=1,
+        small, stored, work=tmp_path, scheduler=cluster.address, steps_per_block=1,
         report=lambda done, all_of, _: reports.append((done, all_of)),
     )  # fmt: skip
     assert reports == [(k + 1, BLOCKS) for k in range(BLOCKS)]
@@ -70,33 +114,32 @@ def test_a_cluster_does_not_matter(
 
 
 def test_a_killed_worker_loses_nothing(
-    cluster: LocalCluster,
+    cluster: Cluster,
     small: PairStore,
     stored: StoredPredictions,
     dressed: Scored,
     tmp_path: Path,
 ) -> None:
     """kill -9 for a worker in the middle: what it had is done again, with the same bits."""
-    before, killed = pids(cluster), list[int]()
+    victim, killed = min(cluster.pids()), list[int]()
 
     def kill_one(done: int, *_: object) -> None:
         if done >= BLOCKS // 4 and not killed:
             assert len(list(tmp_path.glob("*.npz"))) < BLOCKS, "too late: all is done"
-            os.kill(before[0], signal.SIGKILL)
+            os.kill(victim, signal.SIGKILL)
             killed.append(done)
 
     found = score_cases(
-        small, stored, work=tmp_path, scheduler=cluster.scheduler_address, steps_per_block=1,
+        small, stored, work=tmp_path, scheduler=cluster.address, steps_per_block=1,
         report=kill_one,
     )  # fmt: skip
     assert killed
-    cluster.wait_for_workers(WORKERS, timeout=60)  # type: ignore[no-untyped-call]
-    assert before[0] not in pids(cluster)
+    cluster.wait(without=victim)
     assert_same(found, dressed)
 
 
 def test_workers_that_do_not_see_the_folder_are_an_error(
-    cluster: LocalCluster,
+    cluster: Cluster,
     small: PairStore,
     stored: StoredPredictions,
     tmp_path: Path,
@@ -111,11 +154,11 @@ def test_workers_that_do_not_see_the_folder_are_an_error(
     there.mkdir()
     monkeypatch.chdir(here)
     # They stay there: a block that is under way when the first error comes is still written.
-    with cluster.get_client() as client:  # type: ignore[no-untyped-call]
+    with cluster.client() as client:
         client.run(os.chdir, str(there))
     with pytest.raises(InputError, match=r"^work/.*\.npz: expected a finished block"):
         score_cases(
-            small, stored, work=Path("work"), scheduler=cluster.scheduler_address,
+            small, stored, work=Path("work"), scheduler=cluster.address,
             steps_per_block=4,
         )  # fmt: skip
     assert list(there.rglob("*.npz"))
@@ -123,7 +166,7 @@ def test_workers_that_do_not_see_the_folder_are_an_error(
 
 
 def test_an_error_of_a_worker_arrives_as_it_was(
-    cluster: LocalCluster, small: PairStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, small: PairStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A prediction store that workers cannot see is an InputError that names it, here."""
     work = tmp_path / "work"
@@ -134,7 +177,5 @@ def test_an_error_of_a_worker_arrives_as_it_was(
         pass
     absent = StoredPredictions(small.task, Path("dressed"))
     with pytest.raises(InputError, match=r"^dressed/.*zarr: t2m: expected readable values"):
-        score_cases(
-            small, absent, work=work, scheduler=cluster.scheduler_address, steps_per_block=4
-        )
+        score_cases(small, absent, work=work, scheduler=cluster.address, steps_per_block=4)
     assert not list(work.glob("*.npz"))

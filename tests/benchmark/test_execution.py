@@ -5,6 +5,8 @@ import socket
 import dask
 import distributed  # noqa: F401  (its defaults must be there before one is changed)
 import pytest
+from dask.base import compute
+from dask.delayed import delayed
 
 from benchmark.errors import InputError
 from benchmark.execution import check_scheduler, run_tasks
@@ -30,3 +32,5 @@ def test_a_wrong_address_is_named(address: str) -> None:
     assert f"--scheduler {address}" in str(refused.value)
     assert "dask scheduler" in str(refused.value)
     assert done == []
+    # Whoever computes with dask next, in this process, is not sent to a cluster that is not there.
+    assert compute(delayed(abs)(-1)) == (1,)
