@@ -8,7 +8,6 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from benchmark.domain import padded, scored_names
 from benchmark.errors import InputError, Problem
 from benchmark.families.block_means import SCALES
 from benchmark.families.spectrum import Rings
-from benchmark.files import pack_folder, unpack_group
+from benchmark.files import pack_groups, unpack_groups
 from benchmark.grid import region_grid
 from benchmark.hashing import combine_named, combine_steps, step_digests
 from benchmark.statistics import STATISTICS
@@ -192,15 +191,8 @@ def save_table(table: xr.Dataset, path: Path) -> None:
     Kept by case for stratum `all`, and for the other strata and families as totals of the period,
     so that a committed table stays small.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     groups = {"cases": by_case(table), "totals": total(table)}
-    with TemporaryDirectory(dir=path.parent, prefix=".table.") as name:
-        folder = Path(name) / "table"
-        for group, part in groups.items():
-            _names_to_attributes(part).to_zarr(
-                folder, group=group, zarr_format=3, consolidated=False, mode="a"
-            )
-        pack_folder(folder, path)
+    pack_groups({name: _names_to_attributes(part) for name, part in groups.items()}, path)
 
 
 def load_table(path: Path) -> tuple[xr.Dataset, xr.Dataset]:
@@ -209,7 +201,7 @@ def load_table(path: Path) -> tuple[xr.Dataset, xr.Dataset]:
     Errors: InputError when there is no such file or it was written by another format.
     """
     try:
-        cases, totals = (unpack_group(path, group) for group in ("cases", "totals"))
+        cases, totals = unpack_groups(path, "cases", "totals")
     except (OSError, zipfile.BadZipFile, BaseZarrError, KeyError, ValueError) as error:
         got = f"{type(error).__name__}: {error}"
         raise InputError(

@@ -1,15 +1,19 @@
 """Files that are there whole or not at all."""
 
+import io
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
-from zarr.storage import ZipStore
+from zarr.abc.buffer import Buffer
+from zarr.buffer import cpu
+from zarr.storage import MemoryStore
 
 # The earliest time a zip entry can carry: packing twice then gives the same bytes.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -53,31 +57,46 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def pack_folder(folder: Path, archive: Path) -> None:
-    """Store `folder` as one zip file: sorted names, fixed times; only metadata is deflated.
+def pack_groups(
+    groups: Mapping[str, xr.Dataset],
+    archive: Path,
+    *,
+    encoding: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Store datasets as one zip of Zarr v3, a group each ("": the root); atomic.
 
-    Chunks are compressed already.
+    The same datasets are the same bytes: sorted names, fixed times; only metadata is deflated,
+    chunks are compressed already. encoding: of the arrays, as xarray's `to_zarr` takes it.
+    Memory: the archive, twice. Files for each chunk would take far longer than compressing them.
     """
-    with tempfile.NamedTemporaryFile(dir=archive.parent, prefix=f".{archive.name}.") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as zipped:
-            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _ZIP_EPOCH)
-                entry.external_attr = 0o644 << 16
-                if path.suffix == ".json":
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                zipped.writestr(entry, path.read_bytes())
-        file.flush()
-        write_atomically(archive, Path(file.name).read_bytes())
+    held: dict[str, Buffer] = {}
+    for group, dataset in groups.items():
+        dataset.to_zarr(
+            MemoryStore(held), group=group or None, zarr_format=3, consolidated=False, mode="a",
+            encoding=encoding,
+        )  # fmt: skip
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as zipped:
+        for name in sorted(held):
+            entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            entry.external_attr = 0o644 << 16
+            if name.endswith(".json"):
+                entry.compress_type = zipfile.ZIP_DEFLATED
+            zipped.writestr(entry, held[name].to_bytes())
+    write_atomically(archive, packed.getvalue())
 
 
-def unpack_group(archive: Path, group: str = "") -> xr.Dataset:
-    """One group of a zipped Zarr store, in memory.
+def unpack_groups(archive: Path, *groups: str) -> tuple[xr.Dataset, ...]:
+    """These groups of a zipped Zarr store ("": its root), in memory.
 
-    Errors: OSError, zipfile.BadZipFile, KeyError or ValueError where it is absent or damaged.
+    Errors: OSError, zipfile.BadZipFile, KeyError or ValueError where one is absent or damaged.
     """
-    # Opened here first: zarr's own store fails in closing what it could not open.
-    with zipfile.ZipFile(archive):
-        pass
-    with ZipStore(archive, mode="r") as store:
-        opened: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False, chunks=None)
-        return opened.load()
+    with zipfile.ZipFile(archive) as zipped:
+        held: dict[str, Buffer] = {
+            name: cpu.Buffer.from_bytes(zipped.read(name)) for name in zipped.namelist()
+        }
+    store = MemoryStore(held, read_only=True)
+    return tuple(
+        xr.open_zarr(store, group=group or None, consolidated=False, chunks=None).load()
+        for group in groups
+    )

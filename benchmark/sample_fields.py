@@ -2,13 +2,12 @@
 
 import zipfile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import xarray as xr
 
 from benchmark.errors import InputError, Problem
-from benchmark.files import pack_folder, unpack_group
+from benchmark.files import pack_groups, unpack_groups
 from benchmark.pair_store import PairStore
 from benchmark.prediction_store import expected_regions
 from benchmark.scoring import Source
@@ -50,17 +49,14 @@ def write_sample(store: PairStore, source: Source, path: Path) -> None:
             "regions": [region.name for region in regions],
         },
     )
-    with TemporaryDirectory(dir=path.parent, prefix=".sample.") as folder:
-        target = Path(folder) / "sample"
-        encoding = {key: _packing(dataset[key]) for key in fields}
-        dataset.to_zarr(target, zarr_format=3, consolidated=False, encoding=encoding)
-        pack_folder(target, path)
+    encoding = {key: _packing(dataset[key]) for key in fields}
+    pack_groups({"": dataset}, path, encoding=encoding)
 
 
 def read_sample(path: Path, region: str) -> xr.Dataset:
     """The sample of one region; InputError when the file or the region is absent."""
     try:
-        fields = unpack_group(path)
+        (fields,) = unpack_groups(path, "")
         return fields.isel(region=fields.attrs["regions"].index(region))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise InputError(

@@ -8,7 +8,6 @@ itself. Pieces are whole or not there, and the same bytes whenever they are made
 import hashlib
 import json
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import xarray as xr
 from zarr.storage import ZipStore
 
 from benchmark.errors import InputError, Problem
-from benchmark.files import pack_folder, write_atomically
+from benchmark.files import pack_groups, write_atomically
 from data_recipes.source import Times, Window
 from data_recipes.sources.lat_lon_cells import as_slice
 from data_recipes.time_axis import by_month
@@ -111,11 +110,8 @@ def write_piece(
         steps = min(_STEPS_PER_CHUNK, max(1, field.sizes["time"]))
         encoding[piece.name] = {"chunks": (steps, *field.shape[1:])}
         encoding["time"] = {"units": "seconds since 1970-01-01", "dtype": "int64"}
-    piece.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=piece.path.parent) as folder:
-        data.to_zarr(Path(folder) / "piece", zarr_format=3, consolidated=False, encoding=encoding)
-        _record(piece.path).unlink(missing_ok=True)  # never an older record beside a newer piece
-        pack_folder(Path(folder) / "piece", piece.path)
+    _record(piece.path).unlink(missing_ok=True)  # never an older record beside a newer piece
+    pack_groups({"": data}, piece.path, encoding=encoding)
     record = {
         "bytes": piece.path.stat().st_size,
         "sha256": _sha256(piece.path),

@@ -147,10 +147,10 @@ def test_a_failed_save_leaves_the_old_table(
     save_table(table, path)
     before = path.read_bytes()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmark.case_table.pack_folder", fail)
+    monkeypatch.setattr("benchmark.case_table.pack_groups", fail)
     with pytest.raises(KeyboardInterrupt):
         save_table(table.isel(case=[0]), path)
     assert path.read_bytes() == before

@@ -4,9 +4,12 @@ import os
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
+from zarr.storage import ZipStore
 
-from benchmark.files import new_folder, pack_folder, write_atomically
+from benchmark.files import new_folder, pack_groups, unpack_groups, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -128,25 +131,29 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_packing_is_deterministic(tmp_path: Path) -> None:
-    """Files made in another order, at another time, with other modes: the same bytes."""
-    contents = {"zarr.json": "{}" * 500, "c/0/1": "chunk", "c/0/0": "other", "b.bin": "\x00" * 999}
-    archives = []
-    for k, order in enumerate((list(contents), list(reversed(contents)))):
-        folder = tmp_path / f"folder-{k}"
-        for name in order:
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(contents[name])
-            path.chmod(0o600 if k else 0o644)
-            os.utime(path, (1e9 + 1e6 * k, 1e9 + 1e6 * k))
-        archive = tmp_path / f"{k}.zip"
-        pack_folder(folder, archive)
-        archives.append(archive)
+    """The same bytes each time, atomic; any reader of zipped Zarr finds the groups."""
+    noise = np.random.default_rng(0).normal(size=(3, 4))
+    groups = {
+        "b": xr.Dataset({"two": (("y", "x"), noise), "one": (("y",), noise[:, 0])}),
+        "": xr.Dataset(attrs={"said": "by the root"}),
+        "a": xr.Dataset({"count": (("x",), np.arange(4, dtype=np.int64))}),
+    }
+    archives = [tmp_path / f"{k}.zip" for k in range(2)]
+    for archive in archives:
+        pack_groups(groups, archive)
     assert archives[0].read_bytes() == archives[1].read_bytes()
     with zipfile.ZipFile(archives[0]) as zipped:
-        assert zipped.namelist() == sorted(contents)
-        assert {name: zipped.read(name).decode() for name in contents} == contents
-        kinds = {entry.filename: entry.compress_type for entry in zipped.infolist()}
-    assert kinds["zarr.json"] == zipfile.ZIP_DEFLATED
-    assert kinds["b.bin"] == zipfile.ZIP_STORED
-    assert names(tmp_path) == ["0.zip", "1.zip", "folder-0", "folder-1"], "no remains"
+        entries = zipped.infolist()
+    found = [entry.filename for entry in entries]
+    assert found == sorted(found)
+    assert {"zarr.json", "a/zarr.json", "b/one/zarr.json", "b/two/c/0/0"} <= set(found)
+    kinds = {(Path(entry.filename).suffix, entry.compress_type) for entry in entries}
+    assert kinds == {(".json", zipfile.ZIP_DEFLATED), ("", zipfile.ZIP_STORED)}
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    with ZipStore(archives[0], mode="r") as store:
+        for name, group in groups.items():
+            read = xr.open_zarr(store, group=name or None, consolidated=False, chunks=None)
+            xr.testing.assert_identical(read.load(), group)
+    for mine, group in zip(unpack_groups(archives[0], *groups), groups.values(), strict=True):
+        xr.testing.assert_identical(mine, group)
+    assert names(tmp_path) == ["0.zip", "1.zip"], "no remains"

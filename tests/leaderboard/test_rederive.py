@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from benchmark.case_table import _names_to_attributes, load_table, table_hash
 from benchmark.compare import compare
 from benchmark.errors import InputError
 from benchmark.explain import Explanation, explain
-from benchmark.files import pack_folder
+from benchmark.files import pack_groups
 from benchmark.invariants import check_invariants
 from benchmark.metric_table import metric_table
 from benchmark.metrics import METRICS, Metric
@@ -68,12 +67,8 @@ def rows(committed: Path, tmp_path: Path) -> Path:
 def rewrite(folder: Path, change: Change, *, drop: Callable[[str], bool] = lambda _: False) -> None:
     """Change both parts of a row's case table, take metrics off its scores.json, hash again."""
     parts = [change(part).drop_encoding() for part in load_table(folder / CASES)]
-    with TemporaryDirectory() as name:
-        for group, part in zip(("cases", "totals"), parts, strict=True):
-            _names_to_attributes(part).to_zarr(
-                Path(name), group=group, zarr_format=3, consolidated=False, mode="a"
-            )
-        pack_folder(Path(name), folder / CASES)
+    groups = dict(zip(("cases", "totals"), map(_names_to_attributes, parts), strict=True))
+    pack_groups(groups, folder / CASES)
 
     def edit(scores: dict[str, Any]) -> None:
         scores["case_table_hash"] = table_hash(*load_table(folder / CASES))
