@@ -8,7 +8,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,9 @@ from benchmark.prediction_store import write_predictions
 from benchmark.task import Task
 from benchmark.task_files import load_task, write_contract
 from data_recipes.build import build
+
+# What tests do in processes of their own: those import it, too.
+sys.path.insert(0, str(Path(__file__).with_name("killing")))
 
 Command = Callable[..., CompletedProcess[str]]
 """elsewhere("validate", "era5-sample", folder, ...): its exit code, stdout and stderr."""
@@ -93,6 +96,15 @@ def bilinear_predictions(store: PairStore, tmp_path_factory: pytest.TempPathFact
 def dressed_predictions(store: PairStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The prediction store of the null `bilinear-dressed`: the task's eight members."""
     return _predictions("bilinear-dressed", store, tmp_path_factory.mktemp("stores") / "dressed")
+
+
+@pytest.fixture(scope="session")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dask scheduler with two workers, which all tests of a process share."""
+    from clusters import cluster
+
+    with cluster(tmp_path_factory.mktemp("scheduler")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

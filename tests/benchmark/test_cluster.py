@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import clusters
 import pytest
 import xarray as xr
 from distributed import Client
@@ -21,7 +20,6 @@ from benchmark.references import DressedReference
 from benchmark.scoring import Scored, score_cases
 from benchmark.sources import StoredPredictions
 
-WORKERS = 2
 BLOCKS = 32
 """One step each."""
 
@@ -44,40 +42,16 @@ class Cluster:
     def wait(self, *, without: int) -> None:
         """Until all workers are there and none of them is this one."""
         deadline = time.monotonic() + 60
-        while len(self.pids() - {without}) < WORKERS:
+        while len(self.pids() - {without}) < clusters.WORKERS:
             assert time.monotonic() < deadline, "no worker was started in its place"
             time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two processes of one thread; each has a nanny that starts it again when it dies.
-
-    In processes of their own that are killed at the end: closing a `LocalCluster` waits for a
-    nanny that was disturbed, and raises or never returns.
-    """
-    folder = tmp_path_factory.mktemp("scheduler")
-    file = folder / "scheduler.json"
-    at = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
-    workers = ["--nworkers", str(WORKERS), "--nthreads", "1", "--local-directory", str(folder)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dask", *command], cwd=folder, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for command in (["scheduler", "--port", "0", *at], ["worker", *workers, *at])
-    ]  # fmt: skip
-    try:
-        with Client(  # type: ignore[no-untyped-call]
-            scheduler_file=str(file), set_as_default=False, timeout=60
-        ) as client:
-            client.wait_for_workers(WORKERS, timeout=60)
-            address = client.scheduler.address
+    """One to be disturbed."""
+    with clusters.cluster(tmp_path_factory.mktemp("scheduler")) as address:
         yield Cluster(address)
-    finally:
-        for process in running:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")

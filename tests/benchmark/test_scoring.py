@@ -1,7 +1,6 @@
 """Scores do not depend on blocks, workers, the order of regions, or on storing predictions."""
 
 import itertools
-import multiprocessing
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import LocalCluster
 from numpy.typing import NDArray
 
 from benchmark.case_table import table_hash
@@ -118,22 +116,6 @@ def test_streamed_equals_stored(
     assert_same(scores(small, stored), dressed)
     fresh = StreamedPredictions(DressedReference(small), identity="dressed")
     assert_same(scores(small, fresh, steps_per_block=3, workers=2), dressed)
-
-
-def test_a_cluster_does_not_matter(
-    small: PairStore,
-    stored: StoredPredictions,
-    dressed: Scored,
-    scores: Callable[..., Scored],
-) -> None:
-    """Blocks shipped to a worker process of a dask.distributed cluster give the same bits."""
-    if "spawn" not in multiprocessing.get_all_start_methods():
-        pytest.skip("no spawned processes here")
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None
-    ) as cluster:
-        found = scores(small, stored, scheduler=cluster.scheduler_address, steps_per_block=3)
-    assert_same(found, dressed)
 
 
 def test_the_prediction_hash_is_of_the_values(

@@ -1,36 +1,64 @@
 """kill -9 at a random moment of scoring, then the same command again: the same bytes."""
 
-import shutil
-import subprocess
-import sys
+import random
+from collections.abc import Callable
 from pathlib import Path
 
-FOLDERS = 10
-REGIONS = ("andes-south", "europe-west", "japan-okhotsk", "tibetan-plateau")
+from attempts import attempt, moment
+from killed_score import LENGTH, scored, timed
+
+from baselines.nulls import null
+from benchmark.pair_store import PairStore
+from benchmark.prediction_store import write_predictions
+
+BLOCKS = 24
+"""Test steps of two regions, each a block."""
+FOLDERS = 5
+SAME = ("cases.zarr.zip", "sample.zarr.zip", "model.toml", "task.json")
+
+
+def blocks(folder: Path) -> int:
+    """How many blocks of a score are done."""
+    return len(list(folder.glob(".partial-*/*.npz")))
 
 
 def test_twenty_kills_change_no_byte(
-    data: Path, bilinear_predictions: Path, tmp_path: Path
+    make_map_store: Callable[..., PairStore], tmp_path: Path
 ) -> None:
-    """Ten scores, each killed twice and then resumed, are the unbroken one; of a few regions, so
-    that blocks are a part of the time that kills can hit; half of the kills are aimed at them.
+    """Scores that are killed four times each and then resumed are the unbroken one.
+
+    Half of the kills come while blocks are written, the others at any moment.
     """
-    (pairs,) = data.glob("era5-sample@*")
-    some = tmp_path / "predictions"
-    for region in REGIONS:
-        shutil.copytree(bilinear_predictions / f"{region}.zarr", some / f"{region}.zarr")
-    shutil.copy(bilinear_predictions / "model.toml", some)
-    script = Path(__file__).with_name("killed.py")
-    words = [pairs, some, tmp_path / "scores", FOLDERS, 7]
-    done = subprocess.run(
-        [sys.executable, str(script), *map(str, words)],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    lines = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
-    assert len(lines) == FOLDERS
-    assert all(same for *_, same in lines)
-    kills = [pair for a, b, c, d, _ in lines for pair in ((a, b), (c, d))]
-    assert len(kills) == 20
-    assert sum(killed for killed, _ in kills) >= 15
-    assert len({blocks for killed, blocks in kills if killed}) > 3
+    store = make_map_store("killed")
+    few = tuple(r for r in store.task.regions if r.name in ("home", "judge", "north"))
+    store = PairStore(store.task.model_copy(update={"regions": few}), store.folder)
+    predictions, whole, draw = tmp_path / "predictions", tmp_path / "whole", random.Random(7)
+    for _ in write_predictions(null("bilinear", store), store, predictions):
+        pass
+    assert not attempt(timed, store, predictions, whole)
+    length = float((tmp_path / LENGTH).read_text())
+    expected = {name: (whole / name).read_bytes() for name in SAME}
+    killed, found = [], set()
+    for number in range(FOLDERS):
+        folder = tmp_path / str(number)
+
+        def written(count: int, folder: Path = folder) -> Callable[[], bool]:
+            return lambda: blocks(folder) >= count
+
+        half = BLOCKS // 2
+        first, second = draw.randrange(half), half + draw.randrange(half)
+        moments = [
+            moment(draw.uniform(0, 0.01), since=written(first)),
+            moment(draw.uniform(0, 0.01), since=written(second)),
+            moment(draw.uniform(0.02, 0.95) * length),
+            moment(draw.uniform(0.02, 0.95) * length),
+        ]
+        for until in moments:
+            killed.append(attempt(scored, store, predictions, folder, until=until))
+            found.add(blocks(folder))
+        assert not attempt(scored, store, predictions, folder)
+        assert {name: (folder / name).read_bytes() for name in SAME} == expected
+        assert {path.name for path in folder.iterdir()} == {*SAME, "scores.json"}
+    assert len(killed) == 20
+    assert sum(killed) >= 15
+    assert len(found) > 5

@@ -3,19 +3,23 @@
 import errno
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from attempts import attempt, moment
+from killed_build import built, has_lines, whole_blocks
 from own_world import FINE, HOURS, START, TASK, edited, product, write
 
 from benchmark import pair_parts
@@ -23,7 +27,9 @@ from benchmark.errors import InputError
 from benchmark.lock import only_writer
 from benchmark.pair_parts import PartialRegion
 from benchmark.pair_store import PairStore, open_pair_store
+from data_recipes import pair_recipe
 from data_recipes.build import build
+from data_recipes.pair_recipe import BlockMaker
 from data_recipes.shipped import own_recipe
 
 Command = Callable[..., CompletedProcess[str]]
@@ -37,12 +43,14 @@ BLOCKS = 12
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several of them, though the store is small."""
     monkeypatch.setattr(pair_parts, "steps_per_shard", lambda *_: STEPS)
+    monkeypatch.setattr(pair_recipe, "steps_per_shard", lambda *_: STEPS)
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe of own files; read-only."""
-    return write(tmp_path_factory.mktemp("own"), TASK + FINE, fine=product())
+    """A recipe of own files, which are looked through for gaps; read-only."""
+    text = TASK + edited(FINE, a="[fine] -> [fine]\ngaps = true")
+    return write(tmp_path_factory.mktemp("own"), text, fine=product())
 
 
 @pytest.fixture(scope="module")
@@ -97,47 +105,53 @@ def test_the_size_of_blocks_does_not_matter(
     assert away == [(STEPS * k, 48) for k in range(BLOCKS + 1)]
 
 
-def test_two_threads(recipe: Path, undisturbed: PairStore, tmp_path: Path) -> None:
+def looks_elsewhere(monkeypatch: pytest.MonkeyPatch, place: Callable[[], int]) -> None:
+    """Have a scan for gaps fail where `place` is what it is here."""
+    here, plain = place(), BlockMaker.inputs_are_whole
+
+    @wraps(plain)  # pickled by its name
+    def look(self: BlockMaker, block: slice) -> Any:
+        assert place() != here
+        return plain(self, block)
+
+    monkeypatch.setattr(BlockMaker, "inputs_are_whole", look)
+
+
+def test_two_threads(
+    recipe: Path, undisturbed: PairStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two make the blocks of NetCDF files, whose library knows no threads."""
+    looks_elsewhere(monkeypatch, threading.get_ident)
     assert_same(made(recipe, tmp_path, workers=2), undisturbed)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """Two processes of two threads."""
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
-    ) as cluster:
-        yield cluster
-
-
 def test_a_cluster(
-    recipe: Path, undisturbed: PairStore, cluster: LocalCluster, tmp_path: Path
-) -> None:
+    recipe: Path, undisturbed: PairStore, scheduler: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """The workers of one's own scheduler make the same store."""
-    assert_same(made(recipe, tmp_path, scheduler=cluster.scheduler_address), undisturbed)
+    looks_elsewhere(monkeypatch, os.getpid)
+    assert_same(made(recipe, tmp_path, scheduler=scheduler), undisturbed)
 
 
-def test_killed_twice(recipe: Path, undisturbed: PairStore, tmp_path: Path) -> None:
-    """kill -9 at random moments: the store in the end is the undisturbed one; no block is made
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_twice(seed: int, recipe: Path, undisturbed: PairStore, tmp_path: Path) -> None:
+    """kill -9 at two random moments: the store in the end is the undisturbed one; no block is made
     again that was whole at a kill.
     """
-    rounds = 6
-    script = Path(__file__).with_name("killed_build.py")
-    words = [recipe, tmp_path, rounds, 3]
-    done = subprocess.run(
-        [sys.executable, str(script), *map(str, words)],
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    lines = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
-    assert len(lines) == rounds
-    kills = [kill for line in lines for kill in (tuple(line[:3]), tuple(line[3:6]))]
-    assert sum(killed for killed, *_ in kills) >= rounds, kills
-    assert len({(blocks, stores) for killed, blocks, stores in kills if killed}) > 3, kills
-    assert not any(again for *_, again in lines)
-    for number in range(rounds):
-        assert_same(open_pair_store(undisturbed.task, tmp_path / str(number)), undisturbed)
+    draw, log, data = random.Random(seed), tmp_path / "log", tmp_path / "data"
+    whole: list[set[str]] = []
+    for kill in range(2):
+        # After so many blocks, not seconds: a slow machine is killed in the middle as well.
+        enough = BLOCKS * kill + draw.randrange(3 * BLOCKS // 2)
+        until = moment(draw.uniform(0, 0.03), since=partial(has_lines, log, enough))
+        assert attempt(built, recipe, data, log, STEPS, until=until)
+        whole.append(whole_blocks(data))
+    assert not attempt(built, recipe, data, log, STEPS)
+    assert_same(open_pair_store(undisturbed.task, data), undisturbed)
+    made = log.read_text().split("\n")[:-1]
+    assert whole[0] | whole[1] <= set(made)
+    assert all(made.count(block) == 1 for block in whole[0] | whole[1])
 
 
 @pytest.mark.parametrize("after", [0, 5, 30])

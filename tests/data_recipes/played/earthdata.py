@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from numpy.typing import NDArray
 
-from played.http import Answer, PlayedServer, Request, json_answer
+from played.http import LONGEST_S, Answer, PlayedServer, Request, json_answer
 
 HOSTS = ("urs.earthdata.nasa.gov", "cmr.earthdata.nasa.gov", "data.gesdisc.earthdata.nasa.gov")
 LOGIN, SEARCH = "/api/users/find_or_create_token", "/search/granules.umm_json"
@@ -176,7 +176,10 @@ def earthdata(answers: Earthdata, folder: Path, environment: Any) -> Iterator[Pl
         environment.setenv("REQUESTS_CA_BUNDLE", str(authority))
         environment.setenv("NETRC", str(folder / "netrc"))
         threading.Thread(target=_doorman, args=(door, context, server.url), daemon=True).start()
-        yield server
+        try:
+            yield server
+        finally:
+            door.shutdown(socket.SHUT_RDWR)  # to close it does not wake who waits at it
 
 
 def _doorman(door: socket.socket, context: ssl.SSLContext, url: str) -> None:
@@ -190,29 +193,30 @@ def _doorman(door: socket.socket, context: ssl.SSLContext, url: str) -> None:
 
 def _tunnel(client: socket.socket, context: ssl.SSLContext, url: str) -> None:
     """What a proxy does for CONNECT, with the far end's TLS ended here."""
-    asked = b""
-    while b"\r\n\r\n" not in asked:
-        if not (more := client.recv(4096)):
-            return
-        asked += more
-    host = asked.split()[1].decode().partition(":")[0]
-    if host not in HOSTS:
-        client.sendall(b"HTTP/1.1 502 no such host in this play\r\n\r\n")
-        client.close()
-        return
-    client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    client.settimeout(LONGEST_S)
     port = int(url.rpartition(":")[2])
     try:
-        with (
-            context.wrap_socket(client, server_side=True) as near,
-            socket.create_connection(("127.0.0.1", port)) as far,
-        ):
-            back = threading.Thread(target=_pour, args=(far, near), daemon=True)
-            back.start()
-            _pour(near, far)
-            back.join()
+        with client:
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                if not (more := client.recv(4096)):
+                    return
+                asked += more
+            host = asked.split()[1].decode().partition(":")[0]
+            if host not in HOSTS:
+                client.sendall(b"HTTP/1.1 502 no such host in this play\r\n\r\n")
+                return
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with (
+                context.wrap_socket(client, server_side=True) as near,
+                socket.create_connection(("127.0.0.1", port), LONGEST_S) as far,
+            ):
+                back = threading.Thread(target=_pour, args=(far, near), daemon=True)
+                back.start()
+                _pour(near, far)
+                back.join(LONGEST_S)
     except OSError:
-        return  # a client that hangs up is no news
+        return  # a client that hangs up, or says nothing, is no news
 
 
 def _pour(source: socket.socket, into: socket.socket) -> None:

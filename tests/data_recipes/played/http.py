@@ -21,6 +21,8 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 LAST_MODIFIED = "Wed, 01 Jan 2025 00:00:00 GMT"
+LONGEST_S = 60.0
+"""No wait of a played server for anyone is longer: a connection that is silent is closed."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class PlayedServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._thread.join(LONGEST_S)
 
     def take_fault(self, path: str) -> Fault:
         """The fault that strikes this request: the next one of `path`, or none."""
@@ -148,6 +150,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = LONGEST_S
     server_played: PlayedServer
 
     def log_message(self, *_: object) -> None:

@@ -5,8 +5,6 @@ Values are what a test puts in; missing ones are given as NaN and written as the
 
 import gzip
 import io
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -16,31 +14,16 @@ import netCDF4
 import numpy as np
 from numpy.typing import NDArray
 
+from played.gribs import grib_bytes
+
 Floats = NDArray[np.float64]
 
-_ENCODE = """
-import sys
-import eccodes
-import numpy as np
-given = np.load(sys.argv[1])
-with open(sys.argv[2], "wb") as file:
-    handle = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
-    for key, value in {
-        "discipline": 209, "parameterCategory": 6, "parameterNumber": 37,
-        "centre": 161, "dataDate": int(given["date"]), "dataTime": int(given["clock"]),
-        "productDefinitionTemplateNumber": 0, "forecastTime": 0,
-        "typeOfFirstFixedSurface": 102, "Ni": given["x"].size, "Nj": given["y"].size,
-        "latitudeOfFirstGridPointInDegrees": float(given["y"][0]),
-        "latitudeOfLastGridPointInDegrees": float(given["y"][-1]),
-        "longitudeOfFirstGridPointInDegrees": float(given["x"][0]),
-        "longitudeOfLastGridPointInDegrees": float(given["x"][-1]),
-        "iDirectionIncrementInDegrees": 0.01, "jDirectionIncrementInDegrees": 0.01,
-        "jScansPositively": 0, "bitsPerValue": 16, "decimalScaleFactor": 1,
-    }.items():
-        eccodes.codes_set(handle, key, value)
-    eccodes.codes_set_values(handle, given["values"].ravel())
-    eccodes.codes_write(handle, file)
-"""
+_MRMS = {
+    "discipline": 209, "parameterCategory": 6, "parameterNumber": 37, "centre": 161,
+    "productDefinitionTemplateNumber": 0, "forecastTime": 0, "typeOfFirstFixedSurface": 102,
+    "iDirectionIncrementInDegrees": 0.01, "jDirectionIncrementInDegrees": 0.01,
+    "jScansPositively": 0, "bitsPerValue": 16, "decimalScaleFactor": 1,
+}  # fmt: skip
 
 
 def mrms(stamp: str, y: Floats, x: Floats, values: Floats) -> bytes:
@@ -48,14 +31,15 @@ def mrms(stamp: str, y: Floats, x: Floats, values: Floats) -> bytes:
 
     Discipline 209 is MRMS's own, of which eccodes knows no names.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        given, made = Path(scratch) / "given.npz", Path(scratch) / "made.grib2"
-        np.savez(
-            given, y=y, x=x, values=values,
-            date=stamp[:10].replace("-", ""), clock=f"{stamp[11:13]}00",
-        )  # fmt: skip
-        subprocess.run([sys.executable, "-c", _ENCODE, str(given), str(made)], check=True)
-        return gzip.compress(made.read_bytes())
+    own = {
+        "dataDate": int(stamp[:10].replace("-", "")), "dataTime": 100 * int(stamp[11:13]),
+        "Ni": x.size, "Nj": y.size,
+        "latitudeOfFirstGridPointInDegrees": float(y[0]),
+        "latitudeOfLastGridPointInDegrees": float(y[-1]),
+        "longitudeOfFirstGridPointInDegrees": float(x[0]),
+        "longitudeOfLastGridPointInDegrees": float(x[-1]),
+    }  # fmt: skip
+    return gzip.compress(grib_bytes([_MRMS | own], [values]))
 
 
 def _netcdf(

@@ -5,7 +5,8 @@ with public_bucket("dynamical-nasa-imerg") as (server, moto):
     ...                                    # read without one, through `server`
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import boto3
@@ -13,10 +14,11 @@ import icechunk
 import numpy as np
 import requests
 import xarray as xr
-from moto.server import ThreadedMotoServer
+from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from numpy.typing import NDArray
+from werkzeug.serving import make_server
 
-from played.http import Answer, PlayedServer, Request
+from played.http import LONGEST_S, Answer, PlayedServer, Request
 
 REGION = "us-west-2"
 STEP = 5.0
@@ -29,10 +31,27 @@ STEPS = 4 * 48
 @contextmanager
 def public_bucket(*names: str) -> Iterator[tuple[PlayedServer, str]]:
     """(the server to read from, moto's own URL to write to), with these buckets."""
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    url = f"http://{host}:{port}"
+    with _moto() as url:
+        yield from _public(url, names)
+
+
+@contextmanager
+def _moto() -> Iterator[str]:
+    """moto's URL. Not its own ThreadedMotoServer: where that cannot start, it is waited for."""
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server(
+        "127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler
+    )
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join(LONGEST_S)
+
+
+def _public(url: str, names: Sequence[str]) -> Iterator[tuple[PlayedServer, str]]:
     requests.post(f"{url}/moto-api/reset", timeout=10)
     client = boto3.client(
         "s3", endpoint_url=url, region_name=REGION,
@@ -55,11 +74,8 @@ def public_bucket(*names: str) -> Iterator[tuple[PlayedServer, str]]:
         headers = {name: said.headers[name] for name in kept if name in said.headers}
         return Answer(said.content, said.status_code, headers)
 
-    try:
-        with PlayedServer(answer=forward, ranges=False) as server:
-            yield server, url
-    finally:
-        moto.stop()
+    with PlayedServer(answer=forward, ranges=False) as server:
+        yield server, url
 
 
 def rain(

@@ -1,12 +1,10 @@
 """Small builds of shipped recipes: whole, killed in the middle, and by workers."""
 
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import resources
 from itertools import count
@@ -15,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from attempts import attempt
 from numpy.typing import NDArray
-from played.http import Answer, PlayedServer, Request
+from played.http import PlayedServer, Request
+from played.killed import at_home, killed_at
 
 from benchmark import pair_writer, zarr_io
 from benchmark.manifest import Manifest, read_manifest
@@ -45,15 +45,15 @@ RECIPES = resources.files("data_recipes") / "recipes"
 class Job:
     """One build, as it can be sent to a process.
 
-    table: the recipe; environment: where providers are; steps: of a block; regions: only these.
+    table: the recipe; steps: of a block; regions: only these; files: the folder of own files.
     """
 
     task: Task
     table: dict[str, Any]
     data: Path
-    environment: dict[str, str] = field(default_factory=dict)
     steps: int = 8
     regions: tuple[str, ...] = ()
+    files: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -97,9 +97,11 @@ def shipped_table(name: str) -> dict[str, Any]:
 
 def recipe(job: Job) -> PairRecipe:
     """The recipe of a job, that does not wait long between tries."""
-    made = recipe_of(job.task, job.table, Path("recipe.toml"), job.data)
+    made = recipe_of(job.task, job.table, Path("recipe.toml"), job.data, files=job.files)
     assert isinstance(made, PairRecipe)
-    made.sources = {name: replace(source, retries=QUICK) for name, source in made.sources.items()}
+    if job.files is None:
+        patient = made.sources.items()
+        made.sources = {name: replace(source, retries=QUICK) for name, source in patient}
     return made
 
 
@@ -157,48 +159,23 @@ def area_means(values: Any, lat_edges: Any, factor: int) -> NDArray[np.float64]:
     return np.asarray((blocks * rows[..., None]).sum(axis=-2) / rows.sum(axis=1)[:, None])
 
 
-# A server of forks: what is imported is imported once for all children.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["data_recipes.build", "data_recipes.pair_recipe", "dask.delayed"])
-
-
 def killed_while_fetching(job: Job, server: PlayedServer, dies: Callable[[Request], bool]) -> None:
     """Build in a process that gets SIGKILL at the first request for which `dies` is true."""
-    child = _FORKS.Process(target=_build, args=(job, sys.path, None))
-    true_answer = server.answer
-
-    def answer(request: Request) -> Answer | None:
-        if dies(request) and child.pid:
-            os.kill(child.pid, signal.SIGKILL)
-        return true_answer(request) if true_answer else None
-
-    server.answer = answer
-    try:
-        _end(child)
-    finally:
-        server.answer = true_answer
+    killed_at(server, dies, _build, job)
 
 
-def killed_while_writing(job: Job, *, arrays: int) -> None:
-    """Build in a process that gets SIGKILL after it has written so many arrays' blocks."""
-    _end(_FORKS.Process(target=_build, args=(job, sys.path, arrays)))
+def killed_while_writing(job: Job) -> None:
+    """Build in a process that gets SIGKILL between the coarse and the fine of its second block."""
+    assert attempt(at_home, dict(os.environ), _build, (job, 3)), "it ended before"
 
 
-def _end(child: Any) -> None:
-    child.start()
-    child.join(timeout=60)
-    assert child.exitcode == -signal.SIGKILL
-
-
-def _build(job: Job, path: list[str], arrays: int | None) -> None:
-    """In the child."""
-    sys.path[:] = path
-    os.environ.update(job.environment)
+def _build(job: Job, last: int | None = None) -> None:
+    """In the child. last: the array of a block that is the last to be written."""
     blocks_of(job.steps, setattr)
     true_digests, calls = pair_writer.step_digests, count(1)
 
     def dying(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        if next(calls) == arrays:
+        if next(calls) == last:
             os.kill(os.getpid(), signal.SIGKILL)
         return true_digests(values)
 
@@ -206,11 +183,23 @@ def _build(job: Job, path: list[str], arrays: int | None) -> None:
     made(job)
 
 
-def environment(*names: str) -> dict[str, str]:
-    """These variables, as they are now."""
-    return {name: os.environ[name] for name in names}
-
-
 def at(job: Job, folder: Path, **changes: Any) -> Job:
     """The same job with another data folder."""
     return replace(job, data=folder, **changes)
+
+
+def resume(job: Job, **options: Any) -> None:
+    """Build on after kills: from what was written then, which is some steps and not all."""
+    told: list[tuple[str, int, int]] = []
+    made(job, report=lambda *report: told.append(report), **options)
+    _, done, steps = told[0]
+    assert 0 < done < steps
+
+
+def by_a_cluster(whole: Job, folder: Path, scheduler: str) -> Job:
+    """The last region of a job again, by the workers of a cluster, from what was fetched for it."""
+    # On a folder that all workers see.
+    (folder / "downloads").symlink_to(whole.data / "downloads")
+    again = at(whole, folder, regions=whole.regions[-1:])
+    made(again, scheduler=scheduler)
+    return again

@@ -14,21 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyproj
 import pytest
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
 from played.cds import KEY, PlayedCds
 from played.era5 import netcdf_bytes, request_times
-from played.gcs import STORE
-from played.gribs import LAMBERT
+from played.gribs import LAMBERT, grib_bytes
 
-from recipes.cerra_grib import grib_bytes
+from recipes.providers import Globe
 
 Floats = NDArray[np.floating[Any]]
 Times = NDArray[np.datetime64]
@@ -249,7 +246,7 @@ class World:
         assert request["data_format"] == "grib"
         lat, lon = points()
         grid = LAMBERT | {
-            "Nx": SIZE, "Ny": SIZE, "DxInMetres": 5500.0, "DyInMetres": 5500.0,
+            "bitsPerValue": 16, "Nx": SIZE, "Ny": SIZE, "DxInMetres": 5500.0, "DyInMetres": 5500.0,
             "latitudeOfFirstGridPointInDegrees": float(lat[0, 0]),
             "longitudeOfFirstGridPointInDegrees": float(lon[0, 0]) % 360,
         }  # fmt: skip
@@ -270,7 +267,7 @@ class World:
                 step = {"stepRange": f"0-{span}"} if span else {}
                 keys.append(grid | clock | known | step)
                 every.append(values)
-        return grib_bytes(keys, np.array(every, np.float32))
+        return grib_bytes(keys, every)
 
 
 @contextmanager
@@ -282,71 +279,17 @@ def played(world: World, **options: Any) -> Iterator[PlayedCds]:
         yield store
 
 
-def cell_means(
-    values_of: Callable[[Floats, Floats], Floats],
-    bounds: tuple[tuple[float, float], tuple[float, float]],
-    *,
-    cell_m: float = 27_500.0,
-    samples: int = 40,
-) -> Floats:
-    """(time, Y, X) means of ERA5's cells over square cells of the map, the north first.
+def on_the_globe(name: str, times: Times) -> Globe:
+    """ERA5's variable of a request as ARCO-ERA5 has it, around Europe; 0 elsewhere."""
+    lat, columns = 90 - 0.25 * np.arange(80, 260), np.arange(-120, 160)
+    there = era5(name, times, lat[:, None], columns / 4)
 
-    By samples x samples points in each, evenly on the map and weighted by true area. values_of:
-    gives (time, points) values at the cells' centres.
-    """
-    (south, north), (west, east) = bounds
-    shape = round((north - south) / cell_m), round((east - west) / cell_m)
-    step = cell_m / samples
-    y = north - step * (np.arange(shape[0] * samples) + 0.5)
-    x = west + step * (np.arange(shape[1] * samples) + 0.5)
-    projection = pyproj.Proj(CRS)
-    lon, lat = projection(*np.meshgrid(x, y), inverse=True)
-    # On a sphere the scale of this map depends on latitude alone.
-    along = np.linspace(lat.min(), lat.max(), 2000)
-    scale = projection.get_factors(np.full_like(along, 8.0), along).areal_scale
-    weights = 1 / np.interp(lat, along, scale)
-    cells = np.stack([np.round(4 * lat), np.round(4 * lon)]).reshape(2, -1).astype(int)
-    code = (cells[0] + 1000) * 10_000 + cells[1] + 1000
-    known, places = np.unique(code, return_inverse=True)
-    values = values_of((known // 10_000 - 1000) / 4, (known % 10_000 - 1000) / 4)
-    blocks = (shape[0], samples, shape[1], samples)
-    weights = weights.reshape(blocks)
-    found = []
-    for of_time in values:
-        weighted = of_time[places].reshape(blocks) * weights
-        found.append(weighted.sum(axis=(1, 3)) / weights.sum(axis=(1, 3)))
-    return np.array(found)
+    def values(time: np.datetime64) -> Floats:
+        globe = np.zeros((721, 1440), np.float32)
+        globe[80:260, columns] = there[int(np.flatnonzero(times == time)[0])]
+        return globe
 
-
-def make_arco(folder: Path, first: str, last: str, times: Times) -> None:
-    """ARCO-ERA5 with winds at `times`, around Europe; it has ERA5's own values."""
-    axis = np.arange(first, np.datetime64(last, "h") + 1, dtype="datetime64[h]")
-    lat, lon = 90 - 0.25 * np.arange(721), 0.25 * np.arange(1440)
-    attributes = {"valid_time_start": "1940-01-01", "valid_time_stop": last[:10]}
-    root = zarr.create_group(folder / STORE, zarr_format=2, attributes=attributes)
-    hours = (axis - np.datetime64("1900-01-01T00", "h")).astype(np.int64)
-    axes = {
-        "time": (hours, "hours since 1900-01-01"),
-        "latitude": (lat.astype(np.float32), "degrees_north"),
-        "longitude": (lon.astype(np.float32), "degrees_east"),
-    }
-    for name, (values, units) in axes.items():
-        words = {"_ARRAY_DIMENSIONS": [name], "units": units}
-        root.create_array(name, data=values, attributes=words, fill_value=None)
-    for part in "uv":
-        name = f"10m_{part}_component_of_wind"
-        array = root.create_array(
-            name, shape=(len(axis), 721, 1440), chunks=(1, 721, 1440), dtype="float32",
-            fill_value=float("nan"),
-            attributes={"_ARRAY_DIMENSIONS": list(axes), "units": "m s**-1"},
-        )  # fmt: skip
-        for time in times:
-            globe = np.zeros((721, 1440), np.float32)
-            columns = np.arange(-120, 160)
-            there = era5(name, np.array([time]), lat[80:260, None], columns[None] / 4)[0]
-            globe[80:260, columns] = there
-            array[int(np.flatnonzero(axis == time.astype("datetime64[h]"))[0])] = globe
-    zarr.consolidate_metadata(folder / STORE, zarr_format=2)
+    return Globe(_ERA5[name][1], values, times)
 
 
 def every(first: str, count: int, hours: int) -> Times:

@@ -5,7 +5,8 @@ What no test reads is left out: chunks of Zarr stores and HDF5 files that are no
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,35 +59,53 @@ def tp_steps(tp: Fields) -> NDArray[np.int16]:
     return np.rint((tp - TP_OFFSET) / TP_SCALE).astype(np.int16)
 
 
-def make_arco(folder: Path, first: str, last: str, times: Times) -> None:
-    """ARCO-ERA5 with its grid, chunks and hourly axis; `times` are what holds data."""
+@dataclass(frozen=True)
+class Globe:
+    """A variable of ARCO-ERA5: its units, and (721, 1440) values at a time.
+
+    times: what holds data; none for a field that does not change.
+    """
+
+    units: str
+    values: Callable[[np.datetime64], Fields]
+    times: Times | None = None
+
+
+def ground() -> dict[str, Globe]:
+    """Land and height of `weather`."""
+    height = _G * weather.height(ARCO_LAT, ARCO_LON)
+    return {
+        "land_sea_mask": Globe("(0 - 1)", lambda _: weather.land(ARCO_LAT, ARCO_LON)),
+        "geopotential_at_surface": Globe("m**2 s**-2", lambda _: height),
+    }
+
+
+def make_arco(folder: Path, first: str, last: str, variables: Mapping[str, Globe]) -> None:
+    """ARCO-ERA5 with its grid, chunks and hourly axis."""
     axis = np.arange(first, np.datetime64(last, "h") + 1, dtype="datetime64[h]")
     hours = (axis - np.datetime64("1900-01-01T00", "h")).astype(np.int64)
-    root = zarr.create_group(
-        folder / STORE,
-        zarr_format=2,
-        attributes={"valid_time_start": "1940-01-01", "valid_time_stop": last[:10]},
-    )
+    attributes = {"valid_time_start": "1940-01-01", "valid_time_stop": last[:10]}
+    root = zarr.create_group(folder / STORE, zarr_format=2, attributes=attributes)
     for name, values, units in (
         ("time", hours, "hours since 1900-01-01"),
         ("latitude", ARCO_LAT.astype(np.float32), "degrees_north"),
         ("longitude", ARCO_LON.astype(np.float32), "degrees_east"),
     ):
         _array(root, name, (name,), values, units)
-    _array(root, "land_sea_mask", _PLACE, weather.land(ARCO_LAT, ARCO_LON), "(0 - 1)")
-    ground = _G * weather.height(ARCO_LAT, ARCO_LON)
-    _array(root, "geopotential_at_surface", _PLACE, ground, "m**2 s**-2")
-    water = root.create_array(
-        "total_column_water",
-        shape=(len(axis), 721, 1440),
-        chunks=(1, 721, 1440),
-        dtype="float32",
-        fill_value=float("nan"),
-        attributes={"_ARRAY_DIMENSIONS": ["time", *_PLACE], "units": "kg m**-2"},
-    )
-    for time in times:
-        place = int(np.flatnonzero(axis == time.astype("datetime64[h]"))[0])
-        water[place] = weather.column_water([time], ARCO_LAT, ARCO_LON)[0]
+    for name, globe in variables.items():
+        if globe.times is None:
+            _array(root, name, _PLACE, globe.values(axis[0]), globe.units)
+            continue
+        array = root.create_array(
+            name,
+            shape=(len(axis), 721, 1440),
+            chunks=(1, 721, 1440),
+            dtype="float32",
+            fill_value=float("nan"),
+            attributes={"_ARRAY_DIMENSIONS": ["time", *_PLACE], "units": globe.units},
+        )
+        for time in globe.times:
+            array[int((time - axis[0]) // np.timedelta64(1, "h"))] = globe.values(time)
     zarr.consolidate_metadata(folder / STORE, zarr_format=2)
 
 

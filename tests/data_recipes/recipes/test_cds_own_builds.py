@@ -199,8 +199,7 @@ def job(name: str, data: Path) -> Job:
     table = tomllib.loads(TEXTS[name])
     track = "real_pair" if "coarse" in table else "perfect_model"
     task = own_task(table.pop("task"), track=track, where="a test")
-    environment = builds.environment("ECMWF_DATASTORES_URL", "ECMWF_DATASTORES_KEY")
-    return Job(task, table, data, environment, steps=STEP, regions=TWO)
+    return Job(task, table, data, steps=STEP, regions=TWO)
 
 
 @pytest.fixture(scope="module")
@@ -292,10 +291,10 @@ def test_killed_twice_and_resumed_it_is_the_same_store(
         return len(jobs) == count and path.endswith(jobs[-1].id) and jobs[-1].status == "running"
 
     builds.killed_while_fetching(again, store.server, lambda request: last_runs(request.path))
-    builds.killed_while_writing(again, arrays=4)
+    builds.killed_while_writing(again)
     assert again.blocks("away") == 1
     asked = len(store.server.requests)
-    made(again, workers=2)
+    builds.resume(again, workers=2)
     assert len(store.server.requests) == asked
     assert len(store.jobs) == before + count
     assert builds.same_store(again, whole[name])

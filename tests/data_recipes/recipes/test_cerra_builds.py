@@ -1,4 +1,7 @@
-"""The CERRA recipes from a played Climate Data Store: values, kills, workers, what is asked for."""
+"""The CERRA recipes from a played Climate Data Store: values, kills, workers, what is asked for.
+
+Those of the choice `arco` have ERA5 from a played bucket, and CERRA as it came for the others.
+"""
 
 import re
 from collections.abc import Iterator
@@ -10,30 +13,36 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
-from distributed import LocalCluster
-from numpy.typing import NDArray
 from played.cds import PlayedCds
 from played.gcs import BUCKET, Bucket, media
 from played.http import PlayedServer
 
 from benchmark.errors import InputError
-from recipes import builds
+from recipes import builds, providers
 from recipes import cerra_world as world
 from recipes.builds import Job, blocks_of, made, stored
-from recipes.cerra_world import World, cell_means, era5, every, spans
+from recipes.cerra_truth import ORACLES, PACKING, cell_means, daily, in_box, true_areas
+from recipes.cerra_world import World, era5, every, spans
 
 THREE = ("czechia", "ireland", "italy")
-TWO = ("czechia", "italy")
 # Three hours at a time within one month; days that end at 06 UTC from the first of a year on.
 MARCH = (every("2018-03-01T00", 6, 3), every("2018-03-12T00", 2, 3), every("2018-03-23T00", 4, 3))
-DAYS = (every("2018-01-01T06", 6, 24), every("2018-01-17T06", 2, 24), every("2018-01-28T06", 4, 24))
+DAYS = (every("2018-01-01T06", 3, 24), every("2018-01-17T06", 1, 24), every("2018-01-28T06", 1, 24))
 RUNS = {"cerra-wind": MARCH, "cerra-t2m": MARCH, "cerra-precip": DAYS}
+ARCO = {
+    "cerra-wind.arco": "10m_v_component_of_wind",
+    "cerra-t2m.arco": "2m_temperature",
+    "cerra-precip.arco": "total_precipitation",
+}
+"""Recipes with ERA5 from the bucket, and what of it they fetch last."""
+BUILT = {name: ("czechia", "italy") if name == "cerra-wind" else ("italy",) for name in RUNS}
+PLACES = [(name, region) for name, regions in BUILT.items() for region in regions]
 NAMES = {"cerra-wind": "wind_speed", "cerra-t2m": "t2m", "cerra-precip": "precipitation"}
 TIMES = {name: np.concatenate(runs) for name, runs in RUNS.items()}
-HOURS = np.concatenate([every("2017-12-31T00", 24 * 40, 1), TIMES["cerra-wind"]])
+RAINY = np.unique(TIMES["cerra-precip"] - np.arange(24)[:, None] * np.timedelta64(3600, "s"))
+HOURS = np.concatenate([RAINY, TIMES["cerra-wind"]])
 STEP = 3
-PACKING = 3e-4
-"""Of 16 bits, by the largest value; twice what rounding leaves."""
+BUCKET_FIRST = "2017-12-30T00"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +56,7 @@ class Builds:
     """Each recipe built once without disturbance, one after the other in one data folder."""
 
     def __init__(self, store: PlayedCds, data: Path) -> None:
+        self.data = data
         self.asked: dict[str, list[dict[str, Any]]] = {}
         self.jobs: dict[str, Job] = {}
         for name, runs in RUNS.items():
@@ -55,9 +65,8 @@ class Builds:
                 builds.small(name, THREE, *spans(*runs)),
                 builds.shipped_table(name),
                 data,
-                builds.environment("ECMWF_DATASTORES_URL", "ECMWF_DATASTORES_KEY"),
                 steps=STEP,
-                regions=TWO,
+                regions=BUILT[name],
             )
             made(self.jobs[name])
             self.asked[name] = store.submitted[before:]
@@ -68,46 +77,50 @@ def whole(store: PlayedCds, tmp_path_factory: pytest.TempPathFactory) -> Builds:
     return Builds(store, tmp_path_factory.mktemp("whole"))
 
 
-def in_box(job: Job, region: str, name: str, times: Any) -> NDArray[np.float32]:
-    """(time, 160, 160) CERRA's own values of a request's variable in a region, the north first."""
-    rows, columns = world.box(job.task.region(region).bounds)
-    return np.array([world.cerra(name, time)[rows, columns][::-1] for time in times])
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayedServer]:
+    """ARCO-ERA5 with ERA5's own values."""
+    folder = tmp_path_factory.mktemp("bucket")
+    variables = {
+        name: world.on_the_globe(name, RAINY if "precipitation" in name else TIMES["cerra-wind"])
+        for name in ("10m_u_component_of_wind", *ARCO.values())
+    }
+    providers.make_arco(folder, BUCKET_FIRST, "2018-04-10T23", variables)
+    with (
+        PlayedServer(answer=Bucket(BUCKET, folder)) as played,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("STORAGE_EMULATOR_HOST", played.url)
+        yield played
 
 
-def speeds(times: Any) -> Any:
-    def at(lat: Any, lon: Any) -> Any:
-        u, v = (era5(f"10m_{name}_component_of_wind", times, lat, lon) for name in "uv")
-        return np.hypot(u.astype(float), v)
-
-    return at
-
-
-def daily(times: Any) -> Any:
-    """[mm d-1] the sum of the 24 hours stamped 07 to 06 UTC."""
-
-    def at(lat: Any, lon: Any) -> Any:
-        total = 0.0
-        for hour in range(24):
-            then = times - np.timedelta64(hour, "h")
-            total = total + 1000 * era5("total_precipitation", then, lat, lon).astype(float)
-        return total
-
-    return at
+@pytest.fixture(scope="module")
+def jobs(
+    bucket: PlayedServer, whole: Builds, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Job]:
+    """All six, whole."""
+    assert bucket
+    data = tmp_path_factory.mktemp("arco")
+    with_cerra(whole, data)
+    arco = {
+        f"{name}.arco": replace(job, table=builds.shipped_table(f"{name}.arco"), data=data,
+                                regions=("italy",))
+        for name, job in whole.jobs.items()
+    }  # fmt: skip
+    for job in arco.values():
+        made(job)
+    return whole.jobs | arco
 
 
-def temperatures(times: Any) -> Any:
-    return lambda lat, lon: era5("2m_temperature", times, lat, lon)
+def with_cerra(whole: Builds, folder: Path) -> None:
+    """Let a data folder have what was fetched of CERRA."""
+    (folder / "downloads" / "cds").mkdir(parents=True)
+    for name in ("cerra-single-levels", "cerra-land"):
+        path = Path("downloads", "cds", f"reanalysis-{name}")
+        (folder / path).symlink_to(whole.data / path)
 
 
-ORACLES = {
-    "cerra-wind": ("10m_wind_speed", speeds),
-    "cerra-t2m": ("2m_temperature", temperatures),
-    "cerra-precip": ("total_precipitation", daily),
-}
-
-
-@pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("region", TWO)
+@pytest.mark.parametrize(("name", "region"), PLACES)
 def test_fine_is_cerra_at_its_own_points(name: str, region: str, whole: Builds) -> None:
     job = whole.jobs[name]
     fine = stored(job, region, "fine")
@@ -124,12 +137,11 @@ def test_fine_is_cerra_at_its_own_points(name: str, region: str, whole: Builds) 
     assert (0.02 < missing < 0.9) if name == "cerra-precip" else missing == 0
 
 
-@pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("region", TWO)
+@pytest.mark.parametrize(("name", "region"), PLACES)
 def test_coarse_is_the_area_mean_of_era5s_cells(name: str, region: str, whole: Builds) -> None:
     """Against points sampled in each block; much closer than any interpolation would be."""
     job = whole.jobs[name]
-    bounds, at = job.task.region(region).bounds, [0, 9, -1]
+    bounds, at = job.task.region(region).bounds, [0, 4, -1]
     coarse = stored(job, region, "coarse")
     found = coarse[NAMES[name]].values[at]
     field = ORACLES[name][1](TIMES[name][at])
@@ -203,20 +215,6 @@ def test_statics_areas_and_the_map(name: str, whole: Builds) -> None:
         np.testing.assert_allclose(data["longitude"], lon, atol=1e-9)
 
 
-def true_areas(data: Any, step: float) -> NDArray[np.float64]:
-    """[m2] on the sphere: of each cell's corners, in an equal-area projection."""
-    y = np.append(data["y"].values + step / 2, data["y"].values[-1] - step / 2)
-    x = np.append(data["x"].values - step / 2, data["x"].values[-1] + step / 2)
-    to_degrees, equal = (
-        pyproj.Proj(world.CRS),
-        pyproj.Proj("+proj=laea +lat_0=40 +lon_0=12 +R=6371229"),
-    )
-    across, up = equal(*to_degrees(*np.meshgrid(x, y), inverse=True))
-    one = (across[1:, 1:] - across[:-1, :-1]) * (up[1:, :-1] - up[:-1, 1:])
-    other = (across[1:, :-1] - across[:-1, 1:]) * (up[1:, 1:] - up[:-1, :-1])
-    return np.abs(one - other) / 2
-
-
 def test_the_full_domain_is_asked_for_once(whole: Builds) -> None:
     """ERA5 by region, CERRA once for both; what does not change once for all three tasks."""
 
@@ -237,12 +235,12 @@ def test_the_full_domain_is_asked_for_once(whole: Builds) -> None:
     ]
     assert asked("cerra-t2m") == [
         ("2m_temperature", "2018-03", False),
-        *[("2m_temperature", "2018-03", True)] * 2,
+        ("2m_temperature", "2018-03", True),
     ]
     assert asked("cerra-precip") == [
-        *[("total_precipitation", "2017-12", True)] * 2,
+        ("total_precipitation", "2017-12", True),
         ("total_precipitation", "2018-01", False),
-        *[("total_precipitation", "2018-01", True)] * 2,
+        ("total_precipitation", "2018-01", True),
     ]
     (wind,) = [r for r in whole.asked["cerra-wind"] if r["variable"] == ["10m_wind_speed"]]
     assert wind == {
@@ -261,11 +259,11 @@ def test_a_second_build_asks_for_nothing(store: PlayedCds, whole: Builds) -> Non
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_killed_and_resumed_it_is_the_same_store(
+def test_killed_twice_and_resumed_it_is_the_same_store(
     name: str, store: PlayedCds, whole: Builds, tmp_path: Path
 ) -> None:
-    """While CERRA's job runs, when its result is downloaded, and between two blocks."""
-    again = builds.at(whole.jobs[name], tmp_path, regions=TWO[1:])
+    """Thrice: while CERRA's job runs, when its result is downloaded, and between two blocks."""
+    again = builds.at(whole.jobs[name], tmp_path, regions=("italy",))
     before = len(store.jobs)
 
     def at_cerra(path: str) -> bool:
@@ -283,65 +281,48 @@ def test_killed_and_resumed_it_is_the_same_store(
         again, store.server, lambda request: request.path in results - fetched
     )
     assert store.submitted[before:] == submitted  # the first process's jobs were waited for
-    builds.killed_while_writing(again, arrays=4)
+    builds.killed_while_writing(again)
     assert again.blocks("italy") == 1
     asked = len(store.server.requests)
-    told: list[tuple[str, int, int]] = []
-    made(again, report=lambda *report: told.append(report))
+    builds.resume(again, workers=2)
     assert len(store.server.requests) == asked
-    assert told[0] == ("italy", STEP, len(TIMES[name]))
     assert builds.same_store(again, whole.jobs[name])
 
 
-def test_workers_do_not_change_a_bit(whole: Builds, tmp_path: Path) -> None:
-    (tmp_path / "downloads").symlink_to(whole.jobs["cerra-wind"].data / "downloads")
-    for name, job in whole.jobs.items():
-        again = builds.at(job, tmp_path, regions=TWO[:1])
-        made(again, workers=2)
-        assert builds.same_store(again, job), name
-
-
-def test_a_cluster_does_not_change_a_bit(whole: Builds, tmp_path: Path) -> None:
-    (tmp_path / "downloads").symlink_to(whole.jobs["cerra-wind"].data / "downloads")
-    again = builds.at(whole.jobs["cerra-precip"], tmp_path, regions=TWO[:1])
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-        made(again, scheduler=cluster.scheduler_address)
-    assert builds.same_store(again, whole.jobs["cerra-precip"])
-
-
-def shared(whole: Builds, folder: Path, *datasets: str) -> None:
-    """Let a data folder have what was fetched of these data sets."""
-    (folder / "downloads" / "cds").mkdir(parents=True)
-    for name in datasets:
-        path = Path("downloads", "cds", f"reanalysis-{name}")
-        (folder / path).symlink_to(whole.jobs["cerra-wind"].data / path)
-
-
-def test_era5_from_the_public_bucket_gives_the_same_values(
-    store: PlayedCds, whole: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ARCO)
+def test_killed_twice_and_resumed_it_is_the_same_store_with_era5_of_the_public_bucket(
+    name: str,
+    store: PlayedCds,
+    bucket: PlayedServer,
+    whole: Builds,
+    jobs: dict[str, Job],
+    tmp_path: Path,
 ) -> None:
-    """The recipe `arco`, killed twice: CERRA from the same requests, ERA5 without any."""
-    shared(whole, tmp_path, "cerra-single-levels")
-    bucket = tmp_path / "bucket"
-    world.make_arco(bucket, "2018-02-20T00", "2018-04-10T23", TIMES["cerra-wind"])
+    """While ERA5 arrives, and between two blocks; the values are those of the default recipe."""
+    with_cerra(whole, tmp_path)
     asked = len(store.server.requests)
-    with PlayedServer(answer=Bucket(BUCKET, bucket)) as gcs:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
-        default = whole.jobs["cerra-wind"]
-        job = replace(
-            builds.at(default, tmp_path, regions=TWO[1:]),
-            table=builds.shipped_table("cerra-wind.arco"),
-            environment=default.environment | builds.environment("STORAGE_EMULATOR_HOST"),
-        )
-        hour = (TIMES["cerra-wind"][4] - np.datetime64("2018-02-20T00")) // np.timedelta64(1, "h")
-        step = media(f"10m_v_component_of_wind/{hour}.0.0")
-        builds.killed_while_fetching(job, gcs, lambda request: request.path == step)
-        builds.killed_while_writing(job, arrays=4)
-        found = made(job)["italy"].digests
-    assert found == builds.manifests(default)["italy"].digests
+    again = builds.at(jobs[name], tmp_path)
+    variable = ARCO[name]
+    times = RAINY if variable == "total_precipitation" else TIMES["cerra-wind"]
+    hour = (times[len(times) // 2] - np.datetime64(BUCKET_FIRST)) // np.timedelta64(1, "h")
+    step = media(f"{variable}/{hour}.0.0")
+    builds.killed_while_fetching(again, bucket, lambda request: request.path == step)
+    builds.killed_while_writing(again)
+    assert again.blocks("italy") == 1
+    bucket.requests.clear()
+    builds.resume(again, workers=2)
+    assert bucket.requests == []
     assert len(store.server.requests) == asked
+    assert builds.same_store(again, jobs[name])
+    default = builds.manifests(whole.jobs[name.removesuffix(".arco")])["italy"]
+    assert builds.manifests(again)["italy"].digests == default.digests
+
+
+@pytest.mark.parametrize("name", [*RUNS, *ARCO])
+def test_a_cluster_builds_the_same_store(
+    name: str, scheduler: str, jobs: dict[str, Job], tmp_path: Path
+) -> None:
+    assert builds.same_store(builds.by_a_cluster(jobs[name], tmp_path, scheduler), jobs[name])
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -372,15 +353,14 @@ def in_celsius(data: xr.Dataset) -> xr.Dataset:
         ("cerra-wind", {"era5_moved": 0.125}, r"coarse product lies 0\.[3-7]\d? cells north"),
         ("cerra-wind", {"era5_moved": -0.125}, r"coarse product lies 0\.[3-7]\d? cells south"),
         ("cerra-t2m", {"era5_change": in_celsius}, r"coarse t2m: expected temperatures in K.*degC"),
-        ("cerra-t2m", {"era5_change": upside_down}, r"flipped latitude"),
     ],
 )
 def test_another_era5_is_refused(
     name: str, wrong: dict[str, Any], said: str, whole: Builds, tmp_path: Path
 ) -> None:
     """And nothing of a store is left, nor of what would be taken for one."""
-    shared(whole, tmp_path, "cerra-single-levels")
+    with_cerra(whole, tmp_path)
     with world.played(World(HOURS, **wrong)), pytest.raises(InputError, match=said):
-        made(builds.at(whole.jobs[name], tmp_path, regions=TWO[1:]))
+        made(builds.at(whole.jobs[name], tmp_path, regions=("italy",)))
     assert not list(tmp_path.glob(f"{name}@1/*.json"))
     assert not list(tmp_path.glob(f"{name}@1/*.zarr"))

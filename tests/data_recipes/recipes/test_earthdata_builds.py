@@ -33,10 +33,6 @@ ABSENT = TIMES[2] - HALF  # a half-hour without a granule
 HOLED = TIMES[7] - 2 * HALF  # and one of which a part of the box is not known
 HOLE = (-10.0, -9.0, 131.0, 132.0)
 STARTS = np.unique(np.concatenate([TIMES - 2 * HALF, TIMES - HALF]))
-ENVIRONMENT = (
-    "STORAGE_EMULATOR_HOST", "EARTHDATA_TOKEN", "HTTPS_PROXY", "https_proxy",
-    "REQUESTS_CA_BUNDLE", "NETRC", "ECMWF_DATASTORES_URL", "ECMWF_DATASTORES_KEY",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +50,7 @@ def nasa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayedServer]:
         for path, content in granules.items()
     }
     folder = tmp_path_factory.mktemp("providers")
-    providers.make_arco(folder / "bucket", "2011-01-01T00", "2011-01-02T00", TIMES[:0])
+    providers.make_arco(folder / "bucket", "2011-01-01T00", "2011-01-02T00", providers.ground())
 
     def tp(name: str, times: Any, lat: Any, lon: Any) -> Any:
         assert name == "total_precipitation"
@@ -88,7 +84,6 @@ def whole(nasa: PlayedServer, tmp_path_factory: pytest.TempPathFactory) -> dict[
             builds.small(task, regions, *PERIODS),
             builds.shipped_table(name),
             data,
-            builds.environment(*ENVIRONMENT),
             steps=3,
             regions=(MELANESIA,),
         )
@@ -150,18 +145,25 @@ def test_killed_twice_and_resumed_it_is_the_same_store(
     again = builds.at(whole[name], tmp_path)
     path = archive_path(TIMES[4])
     builds.killed_while_fetching(again, nasa, lambda request: request.path == path)
-    builds.killed_while_writing(again, arrays=4)
+    builds.killed_while_writing(again)
     assert again.blocks(MELANESIA) == 1
     nasa.requests.clear()
-    made(again)
+    builds.resume(again, workers=2)
     assert nasa.requests == []
     assert builds.same_store(again, whole[name])
 
 
 @pytest.mark.parametrize("name", TASK_OF)
-def test_faults_workers_and_a_second_build_do_not_change_a_bit(
-    name: str, nasa: PlayedServer, whole: dict[str, Job], tmp_path: Path
+def test_a_cluster_builds_the_same_store(
+    name: str, scheduler: str, whole: dict[str, Job], tmp_path: Path
 ) -> None:
+    assert builds.same_store(builds.by_a_cluster(whole[name], tmp_path, scheduler), whole[name])
+
+
+def test_faults_workers_and_a_second_build_do_not_change_a_bit(
+    nasa: PlayedServer, whole: dict[str, Job], tmp_path: Path
+) -> None:
+    name = "rainshift.earthdata"
     faults = (
         Fault(status=429),
         Fault(status=500),
