@@ -21,12 +21,17 @@ from benchmark.pair_writer import Origin
 from benchmark.region import Region
 from benchmark.task import Task
 from benchmark.task_files import write_contract
+from benchmark.writable import check_writable
+from data_recipes.problems import gathered, raise_all
 from data_recipes.recipe import Recipe, RegionPlan, no_times
 from data_recipes.shipped import shipped_recipe
 from data_recipes.source import Advance, no_report
 
 Report = Callable[[str, int, int], None]
-"""report(region, steps done, all its steps): after each block; 0 of 0 where it was there."""
+"""report(region, steps done, all its steps): after each block; 0 of 0 where it was there.
+
+Also ("missing cells of REGION", steps done, all of them) before each block that is read for that.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,13 @@ def build(
     folder = data / task.id
     chosen = chosen_regions(task, regions)
     to_do = [region for region in chosen if not _is_current(folder, task, region, recipe)]
-    _check_room(data, size_of(task, to_do, recipe))
+    if to_do:
+        check_writable(data, where="the data folder")
+    with gathered(problems):
+        _check_room(data, size_of(task, to_do, recipe))
+    with gathered(problems):
+        recipe.check_keys(to_do)
+    raise_all(problems)
     if to_do and scheduler is not None:
         check_scheduler(scheduler)
     recipe.fetch(to_do, advance=advance)
@@ -121,7 +132,7 @@ def _build_region(
     scheduler: str | None,
     report: Report,
 ) -> None:
-    plan = recipe.region(region)
+    plan = recipe.region(region, workers=workers, scheduler=scheduler, report=report)
     problems = no_times(task, region, plan.times)
     if problems:
         raise InputError(problems)

@@ -222,6 +222,28 @@ def is_not_accumulated(where: str, variable: Variable, found: Summary) -> Proble
     )
 
 
+def check_mask(where: str, values: Array, *, derived: bool) -> list[Problem]:
+    """Cells of (time, y, x) inputs that are never there, where others are: a mask, no gaps.
+
+    derived: whether the inputs are means of these values, and not the values themselves.
+    """
+    never = int(np.isnan(values).all(axis=0).sum())
+    if not never or never == values[0].size:
+        return []
+    fix = "Choose regions without such cells, or another product"
+    if derived:
+        fix += "; or give a coarse product of its own: the fine one may then have them"
+    cells, times = values[0].size, len(values)
+    return [
+        Problem(
+            where,
+            "inputs with all cells, since models need whole ones",
+            f"{never} of {cells} cells that are never there, at none of {times} times",
+            f"{fix}.",
+        )
+    ]
+
+
 def check_static(where: str, static: Mapping[str, Array]) -> list[Problem]:
     """What no (y, x) static field can hold: `orography` in m, `land_fraction` in 0-1."""
     limits = {"orography": (-500.0, 9000.0, "m"), "land_fraction": (-1e-3, 1 + 1e-3, "")}

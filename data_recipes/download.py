@@ -16,7 +16,14 @@ from blake3 import blake3
 
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
-from data_recipes.retries import PATIENT, Retries, TryAgainError, asked_seconds, politely
+from data_recipes.retries import (
+    PATIENT,
+    Retries,
+    TryAgainError,
+    asked_seconds,
+    check_name,
+    politely,
+)
 from data_recipes.source import Advance, no_report
 
 __all__ = [
@@ -99,6 +106,7 @@ def download(
         if record is not None and not _mismatch(path, expected_bytes, checksum):
             part.unlink(missing_ok=True)
             return record
+        check_name(url, retries=retries)
         size = part.stat().st_size
         if size:
             advance(size, path.name)
@@ -136,6 +144,7 @@ def get_bytes(
 ) -> bytes:
     """A small answer, such as a listing, in memory; retried and refused as in `download`."""
     failures = 0
+    check_name(url, retries=retries)
     with requests.Session() if session is None else nullcontext(session) as http:
         while True:
             try:

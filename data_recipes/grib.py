@@ -20,6 +20,7 @@ _EPOCH = np.datetime64(0, "s")
 _MISSING = 9.999e20
 # A box is cut out of the full domain again and again: tiles spare unpacking the rest.
 _TILE = 256
+_MEMBER = "number"
 _DEGREES = {"latitude": "degrees_north", "longitude": "degrees_east"}
 
 
@@ -29,11 +30,14 @@ def decode_grib(grib: Path, netcdf: Path) -> None:
     Each variable, named as CF does (`t2m`, `si10`), is (valid_time, latitude, longitude) float32,
     or (valid_time, y, x) on a Lambert grid, with `units` and `long_name`, NaN where the message
     has a bitmap. `valid_time` is the end of the step, so that a file may hold many base times and
-    lead times; ascending, seconds since 1970. A Lambert file has `y` and `x`, the centres in
+    lead times; ascending, seconds since 1970. Where any variable has several ensemble members or
+    levels, all that have such a thing get the dimension, after the time: `number`, and the kind of
+    level by eccodes' name (`isobaricInhPa`), ascending; NaN where there is no message. One member
+    or level is a coordinate without a dimension. A Lambert file has `y` and `x`, the centres in
     metres of the map whose PROJ string is the attribute `crs`, and `latitude`, `longitude` (y, x).
     Rows stay in the file's order. One field is held at a time.
     Errors: InputError without the extra, for a damaged file, for a grid of another kind, for a
-    field that is there twice or on several levels.
+    field that is there twice or on levels of several kinds.
     """
     require(str(grib), "eccodes", "h5netcdf", "pyproj")
     netcdf.parent.mkdir(parents=True, exist_ok=True)
@@ -87,11 +91,9 @@ def _decode(grib: Path, netcdf: Path) -> None:
             raise ValueError("no GRIB message in it")
         if len({header["grid"] for header in headers}) > 1:
             raise ValueError("several grids in one file")
-        fields = [(header["name"], header["time"]) for header in headers]
-        if len(set(fields)) < len(fields):
-            twice = next(field for field in fields if fields.count(field) > 1)
-            raise ValueError(f"{twice[0]} at {twice[1]} twice, or on several levels or members")
+        _check_once(headers)
         times = np.unique(np.array([header["time"] for header in headers], "datetime64[s]"))
+        extra, alone = _extra_dims(headers)
         with h5netcdf.File(netcdf, "w") as file:
             source.seek(0)
             dims = _write_grid(file, next(_messages(eccodes, source, _grid)))
@@ -100,22 +102,67 @@ def _decode(grib: Path, netcdf: Path) -> None:
                 "valid_time", ("valid_time",), data=(times - _EPOCH).astype(np.int64)
             )
             axis.attrs.update(units="seconds since 1970-01-01", standard_name="time")
+            for dim, known in extra.items():
+                file.dimensions[dim] = len(known)
+                file.create_variable(dim, (dim,), data=np.array(known))
+            for name, value in alone.items():
+                file.create_variable(name, (), data=np.array(value))
             source.seek(0)
             shape = tuple(file.dimensions[dim].size for dim in dims)
             for header, values in _messages(eccodes, source, _values):
                 name = header["name"]
+                mine = tuple(dim for dim in extra if dim in header["at"])
                 if name not in file.variables:
                     made = file.create_variable(
-                        name, ("valid_time", *dims), np.float32, fillvalue=np.float32(np.nan),
-                        chunks=(1, *(min(size, _TILE) for size in shape)),
+                        name, ("valid_time", *mine, *dims), np.float32,
+                        fillvalue=np.float32(np.nan),
+                        chunks=(1, *(1 for _ in mine), *(min(size, _TILE) for size in shape)),
                         compression="gzip", compression_opts=1, shuffle=True,
                     )  # fmt: skip
                     made.attrs.update({key: header[key] for key in ("units", "long_name")})
                     made.attrs["GRIB_stepType"] = header["step_type"]
-                    if dims == ("y", "x"):
-                        made.attrs["coordinates"] = "latitude longitude"
-                at = int(np.searchsorted(times, header["time"]))
-                file[name][at] = values.reshape(shape)
+                    places = ["latitude", "longitude"] if dims == ("y", "x") else []
+                    places += [other for other in alone if other in header["at"]]
+                    if places:
+                        made.attrs["coordinates"] = " ".join(places)
+                at = [int(np.searchsorted(times, header["time"]))]
+                at += [extra[dim].index(header["at"][dim]) for dim in mine]
+                file[name][tuple(at)] = values.reshape(shape)
+
+
+def _check_once(headers: list[dict[str, Any]]) -> None:
+    """Each field is there once, and all of a name are on levels of one kind."""
+    seen = set()
+    kinds: dict[str, tuple[str, ...]] = {}
+    for header in headers:
+        name, at = header["name"], header["at"]
+        kind = tuple(key for key in at if key != _MEMBER)
+        if kinds.setdefault(name, kind) != kind:
+            both = " and ".join(map(str, kinds[name] + kind))
+            raise ValueError(f"{name} on levels of several kinds ({both}); split the file")
+        field = (name, str(header["time"]), *at.items())
+        if field in seen:
+            where = "".join(f", {key} {value:g}" for key, value in at.items())
+            raise ValueError(f"{name} at {header['time']}{where} twice")
+        seen.add(field)
+
+
+def _extra_dims(
+    headers: list[dict[str, Any]],
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """The values of what is a dimension, and those of what all fields have one and the same of."""
+    found: dict[str, dict[str, set[float]]] = {}
+    for header in headers:
+        for key, value in header["at"].items():
+            found.setdefault(key, {}).setdefault(header["name"], set()).add(value)
+    extra, alone = {}, {}
+    for key, by_name in found.items():
+        every = sorted(set().union(*by_name.values()))
+        if max(map(len, by_name.values())) > 1:
+            extra[key] = every
+        elif len(every) == 1:
+            alone[key] = every[0]
+    return extra, alone
 
 
 def _messages(eccodes: Any, source: Any, read: Any) -> Any:
@@ -136,9 +183,14 @@ def _header(eccodes: Any, handle: Any) -> dict[str, Any]:
     time = np.datetime64(f"{text}T{clock // 100:02}:{clock % 100:02}", "s")
     if get("stepUnits", str) in ("s", "13"):
         raise ValueError("lead times in seconds, which are not supported")
+    at: dict[str, float] = {}
+    if eccodes.codes_is_defined(handle, _MEMBER):
+        at[_MEMBER] = get(_MEMBER, int)
+    at[get("typeOfLevel", str)] = get("level", float)
     return {
         "name": get("cfVarName", str),
         "time": time,
+        "at": at,
         "units": get("units", str),
         "long_name": get("name", str),
         "step_type": get("stepType", str),

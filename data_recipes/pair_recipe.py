@@ -1,8 +1,9 @@
 """The recipe that a file describes: two products, or one and its area mean, made into pairs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 from benchmark.coarsen import AreaOverlap
 from benchmark.errors import Problem
 from benchmark.grid import Grid, region_grid
+from benchmark.hashing import text_digest
 from benchmark.pair_writer import STATIC_UNITS, Steps
 from benchmark.region import Region
 from benchmark.task import Task, Variable
+from benchmark.zarr_io import steps_per_shard
 from data_recipes.checks import (
+    check_mask,
     check_static,
     check_summary,
     is_finite,
@@ -25,11 +29,20 @@ from data_recipes.checks import (
 )
 from data_recipes.orientation import check_orientation
 from data_recipes.problems import gathered, raise_all
-from data_recipes.recipe import RegionPlan, no_times
+from data_recipes.recipe import RegionPlan, Report, no_times
 from data_recipes.recipe_file import RecipeFile, Side, open_side
-from data_recipes.side import SideReader, box_window
-from data_recipes.source import Advance, Load, SharedSource, Source, Times, Window, no_report, weigh
-from data_recipes.sources.files import FilesSource
+from data_recipes.side import SideReader, box_window, stamps
+from data_recipes.source import (
+    Advance,
+    KeyedSource,
+    Load,
+    SharedSource,
+    Source,
+    Times,
+    Window,
+    no_report,
+    weigh,
+)
 from data_recipes.survey import complete_times, survey_times
 from data_recipes.time_axis import expected_times
 
@@ -38,6 +51,8 @@ VERSION = 1
 
 CHECKED_STEPS = 48
 """How many steps are looked at before any is written."""
+
+_NEVER = np.empty(0, "datetime64[s]")
 
 
 class PairRecipe:
@@ -53,14 +68,15 @@ class PairRecipe:
         self.sources: dict[str, Source] = {
             name: open_side(side, cache=cache, base=base) for name, side in self.sides.items()
         }
+        self.scans = cache / "scans"
 
     def source_ids(self, region: Region) -> dict[str, str]:
         """{side: product: version or hash}."""
-        found: dict[str, str] = {}
-        for side, source in self.sources.items():
-            ids = source.ids_of(region.name) if isinstance(source, FilesSource) else source.ids
-            found |= {f"{side}: {name}": identity for name, identity in ids.items()}
-        return found
+        return {
+            f"{side}: {name}": identity
+            for side, source in self.sources.items()
+            for name, identity in source.ids(region.name).items()
+        }
 
     def configuration(self, region: Region) -> dict[str, Any]:
         """The file's settings, without those of other regions' files."""
@@ -91,33 +107,49 @@ class PairRecipe:
         found: dict[str, Load] = {}
         for name, source in self.sources.items():
             for region in regions:
-                found |= source.to_fetch(self._window(name, region, self.expected))
+                found |= source.to_fetch(self._window(name, region))
         return weigh(found)
+
+    def check_keys(self, regions: Sequence[Region]) -> None:
+        """Of all sides; see `recipe.Recipe`."""
+        problems: list[Problem] = []
+        for name, source in self.sources.items():
+            windows = (self._window(name, region) for region in regions)
+            if isinstance(source, KeyedSource) and any(map(source.to_fetch, windows)):
+                with gathered(problems):
+                    source.check_key()
+        raise_all(problems)
 
     def fetch(self, regions: Sequence[Region], *, advance: Advance = no_report) -> None:
         """Bring all sides of these regions; see `recipe.Recipe`."""
         problems: list[Problem] = []
         # Statics are small, and tell a missing key or licence before what takes hours.
         for name, source in sorted(self.sources.items(), key=lambda item: item[0] != "static"):
-            windows = [self._window(name, region, self.expected) for region in regions]
-            if isinstance(source, SharedSource):
-                source.fetch_many(windows, advance=advance)
-                continue
-            for window in windows:
-                if not isinstance(source, FilesSource):
-                    source.fetch(window, advance=advance)
+            windows = [self._window(name, region) for region in regions]
+            with gathered(problems):
+                if problems and any(weigh(source.to_fetch(window)).fetched for window in windows):
+                    continue  # nothing long is begun where something is wrong
+                if isinstance(source, SharedSource):
+                    source.fetch_many(windows, advance=advance)
                     continue
-                with gathered(problems):
+                for window in windows:
                     source.fetch(window, advance=advance)
         raise_all(problems)
 
-    def region(self, region: Region) -> RegionPlan:
-        """See which times all sides have, and plan the blocks."""
+    def region(
+        self,
+        region: Region,
+        *,
+        workers: int = 1,
+        scheduler: str | None = None,
+        report: Report = no_report,
+    ) -> RegionPlan:
+        """See which times all sides have, and plan the blocks; see `recipe.Recipe`."""
         pair = {name: side for name, side in self.sides.items() if name != "static"}
         times, missing = survey_times(
             region.name,
             {
-                name: (side, self.sources[name], self._window(name, region, self.expected))
+                name: (side, self.sources[name], self._window(name, region))
                 for name, side in pair.items()
             },
             self.expected,
@@ -132,19 +164,40 @@ class PairRecipe:
         with gathered(problems):
             static = self._static(region)
         maker = BlockMaker(self.task, region, times, readers)
+        never: list[Problem] = []
         with gathered(problems):
-            maker.check_samples()
-        raise_all(problems)
-        if (self.file.coarse or self.file.fine).gaps:
-            times, missing = complete_times(self.expected, times, maker.inputs_are_whole)
-            raise_all(no_times(self.task, region, times))
+            never = maker.check_samples()
+        gaps = self.sides[maker.input_side].gaps
+        raise_all(problems if gaps else [*problems, *never])
+        if gaps:
+            times, missing = complete_times(
+                self.expected, times, maker.inputs_are_whole,
+                blocks=maker.blocks, kept=self._scan(region, maker),
+                workers=workers, scheduler=scheduler,
+                report=partial(report, f"missing cells of {region.name}"),
+            )  # fmt: skip
+            raise_all(never if not len(times) else no_times(self.task, region, times))
             maker = BlockMaker(self.task, region, times, readers)
         return RegionPlan(times=times, static=static, steps=maker, missing=missing)
+
+    def _scan(self, region: Region, maker: "BlockMaker") -> Path:
+        """Where it is kept which of the times have whole inputs: named after what decides it."""
+        grids, side = region_grid(self.task, region), maker.input_side
+        axes = [axis.edges.tolist() for grid in (grids.coarse, grids.fine)
+                for axis in (grid.y, grid.x)]  # fmt: skip
+        words = {
+            "recipe": self.configuration(region)[side] | {"version": VERSION},
+            "sources": dict(self.sources[side].ids(region.name)),
+            "grid": [grids.fine.projection.crs, axes],
+            "variables": [[variable.name, variable.units] for variable in self.task.variables],
+            "times": maker.times.astype(int).tolist(),
+        }
+        return self.scans / text_digest(json.dumps(words, sort_keys=True))
 
     def _static(self, region: Region) -> Mapping[str, NDArray[np.float32]]:
         if "static" not in self.sides:
             return {}
-        reader = self._reader("static", region, np.empty(0, "datetime64[s]"))
+        reader = self._reader("static", region, _NEVER)
         problems: list[Problem] = []
         found: dict[str, NDArray[np.float32]] = {}
         for name in self.task.static:
@@ -154,7 +207,7 @@ class PairRecipe:
         return found
 
     def _reader(self, name: str, region: Region, times: Times) -> SideReader:
-        target, window = self._target(name, region), self._window(name, region, times)
+        target, window = self._target(name, region), self._window(name, region)
         return SideReader.on(self.sides[name], self.sources[name], window, target, times)
 
     def _target(self, name: str, region: Region) -> Grid:
@@ -162,10 +215,18 @@ class PairRecipe:
         grids = region_grid(self.task, region)
         return grids.coarse if name == "coarse" else grids.fine
 
-    def _window(self, name: str, region: Region, times: Times) -> Window:
+    def _window(self, name: str, region: Region) -> Window:
+        """All that a side may need of its product for a region."""
         target = self._target(name, region)
-        wanted = np.empty(0, "datetime64[s]") if name == "static" else times
-        return box_window(region.name, target, self.sides[name], wanted)
+        return box_window(region.name, target, self.sides[name], self._stamps[name])
+
+    @cached_property
+    def _stamps(self) -> Mapping[str, Times]:
+        """The product's stamps of each side that make all expected times."""
+        return {
+            name: stamps(side, _NEVER if name == "static" else self.expected)
+            for name, side in self.sides.items()
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,22 +249,36 @@ class BlockMaker:
         self._check_whole(coarse, times)
         return Steps(coarse=coarse, fine=fine)
 
-    def inputs_are_whole(self, times: Times) -> NDArray[np.bool_]:
+    @property
+    def input_side(self) -> str:
+        """The side of which models need every cell."""
+        return "coarse" if "coarse" in self.readers else "fine"
+
+    @property
+    def blocks(self) -> list[slice]:
+        """Of all times, each of about as many bytes as are built at once."""
+        count, fine = len(self.times), region_grid(self.task, self.region).fine
+        size = steps_per_shard(4 * int(np.prod(fine.shape)), count)
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def inputs_are_whole(self, block: slice) -> NDArray[np.bool_]:
         """(time,) whether no coarse cell is missing, in any variable."""
-        inputs = self._inputs(times, None)
+        inputs = self._inputs(self.times[block], None)
         whole = [np.isfinite(values).all(axis=(1, 2)) for values in inputs.values()]
         return np.asarray(np.logical_and.reduce(whole))
 
-    def check_samples(self) -> None:
+    def check_samples(self) -> list[Problem]:
         """Refuse implausible products before anything is written, by a few of their times.
 
         Values by the first consecutive times, and with them by times spread over the periods where
         it takes many to tell; by the latter whether one product of a pair lies upside down or half
-        a cell off.
+        a cell off. Returns which inputs have cells that are missing at all of these times: no gap
+        of some times, and no task can be made of them.
         """
         first = self.times[:CHECKED_STEPS]
         spread = self.times[:: max(1, len(self.times) // CHECKED_STEPS)][:CHECKED_STEPS]
         problems: list[Problem] = []
+        never: list[Problem] = []
         seen: dict[str, dict[str, NDArray[np.float32]]] = {}
         for side in self.readers:
             with gathered(problems):
@@ -214,6 +289,10 @@ class BlockMaker:
                     far = replace(summarise(seen[side][name]), compared=0, active=0, rising=0)
                     variable, found = self.task.variable(name), summarise(values) + far
                     problems += check_summary(self.region.name, variable, found, side=side)
+                    if side == self.input_side:
+                        where = f"{self.region.name}: {side} {name}"
+                        both = np.concatenate([values, seen[side][name]])
+                        never += check_mask(where, both, derived="coarse" not in self.readers)
         if {"coarse", "fine"} <= set(seen) and not problems:
             means = self._coarsened(seen["fine"])
             on_purpose = any(self.readers["coarse"].side.moved)
@@ -223,6 +302,7 @@ class BlockMaker:
                     where, coarse.astype(np.float64), means[name], shifts=not on_purpose
                 )
         raise_all(problems)
+        return never
 
     def _inputs(
         self, times: Times, fine: Mapping[str, NDArray[np.float32]] | None
@@ -251,7 +331,7 @@ class BlockMaker:
         return fields
 
     def _check_whole(self, coarse: Mapping[str, NDArray[np.float32]], times: Times) -> None:
-        side = "coarse" if "coarse" in self.readers else "fine"
+        side = self.input_side
         raise_all(
             Problem(
                 f"{self.region.name}: {side} {name}, {times[0]} to {times[-1]}",

@@ -14,6 +14,8 @@ from benchmark.region import Region
 from benchmark.task import Task
 from data_recipes.source import Advance, Load, no_report
 
+Report = Callable[[str, int, int], None]
+
 
 @dataclass(frozen=True, eq=False)
 class RegionPlan:
@@ -72,10 +74,28 @@ class Recipe(Protocol):
         """Bytes, about, that are yet to be fetched; what regions share counts once."""
         ...
 
+    def check_keys(self, regions: Sequence[Region]) -> None:
+        """Refuse where a key is missing for what is yet to be fetched; asks nobody.
+
+        Errors: InputError with all of them.
+        """
+        ...
+
     def fetch(self, regions: Sequence[Region], *, advance: Advance = no_report) -> None:
         """Bring what these regions need; what is here already stays."""
         ...
 
-    def region(self, region: Region) -> RegionPlan:
-        """Plan one region, of which all is here."""
+    def region(
+        self,
+        region: Region,
+        *,
+        workers: int = 1,
+        scheduler: str | None = None,
+        report: Report = no_report,
+    ) -> RegionPlan:
+        """Plan one region, of which all is here.
+
+        workers, scheduler: who looks through its fields, where that takes long (`run_tasks`);
+        report: report(what, steps done, all of them), before each block that is looked through.
+        """
         ...

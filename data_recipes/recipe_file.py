@@ -48,8 +48,9 @@ class Side(Frozen):
     """One side of a pair, or its static fields.
 
     onto: how the product's cells become the task's. gaps: whether the product may lack times, or
-    cells on the perfect-model track; such times are left out and recorded, else refused. moved:
-    what is added to the product's (y, x), for papers that take points for tiles; nothing else may.
+    at some times cells that models need; such times are left out and recorded, else refused. Cells
+    that are never there are no gaps. moved: what is added to the product's (y, x), for papers that
+    take points for tiles; nothing else may.
     """
 
     source: SourceOptions

@@ -1,6 +1,7 @@
 """Patience with servers: waits between tries, and few requests at a time."""
 
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,10 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from benchmark.errors import InputError, Problem
 
 _LONGEST_ASKED_S = 3600.0
 _AT_ONCE = 4
+_LOOK_UPS = 3
 
+_known_hosts: set[str] = set()
 _slots: dict[str, threading.BoundedSemaphore] = {}
 _slots_lock = threading.Lock()
 
@@ -60,6 +67,43 @@ def politely(host: str, *, at_once: int = _AT_ONCE) -> Iterator[None]:
         slot = _slots.setdefault(host, threading.BoundedSemaphore(at_once))
     with slot:
         yield
+
+
+def check_name(url: str, *, retries: Retries = PATIENT) -> None:
+    """Refuse a URL whose host name cannot be resolved, within seconds: three tries, not all.
+
+    Called before the first request to a host. One that was resolved is not looked up again in this
+    process: a network that goes away in the middle of a long build gets all the patience that
+    there is. Behind a proxy nothing is looked up, since the proxy does it.
+    Errors: InputError.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in _known_hosts or _has_proxy(parts.scheme, host):
+        return
+    for failures in range(1, _LOOK_UPS + 1):
+        try:
+            socket.getaddrinfo(host, parts.port)
+        except (socket.gaierror, UnicodeError) as error:
+            if failures == _LOOK_UPS:
+                why = getattr(error, "strerror", None) or error
+                raise InputError(
+                    Problem(
+                        f"{parts.scheme}://{host}",
+                        "a host whose name can be resolved",
+                        f"{why}, {failures} times in a row",
+                        "This is probably the network: check it (and the address, where it is one "
+                        "of yours), then repeat the command: what has arrived is kept.",
+                    )
+                ) from None
+            retries.wait(failures)
+        else:
+            _known_hosts.add(host)
+            return
+
+
+def _has_proxy(scheme: str, host: str) -> bool:
+    return bool({scheme, "all"} & set(getproxies())) and not proxy_bypass(host)
 
 
 def asked_seconds(retry_after: str | None) -> float | None:

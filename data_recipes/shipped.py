@@ -1,5 +1,6 @@
 """Which recipe makes which task: those that ship, and the user's own files."""
 
+import os
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -35,9 +36,11 @@ def shipped_recipe(
     the first. files: the folder of the user's own files, where the recipe takes some.
     Errors: InputError when there is no such recipe.
     """
-    if choice is not None and choice.endswith(".toml"):
-        return recipe_of(task, read_table(Path(choice)), Path(choice), data, files=files)
+    if choice is not None and is_path(choice):
+        return recipe_of(task, _read(Path(choice)), Path(choice), data, files=files)
     if task.name == "era5-sample" and choice is None:
+        if files is not None:
+            raise _takes_none(task)
         return EmbeddedERA5(task)
     known = recipe_choices(task)
     name = choice or DEFAULT
@@ -54,7 +57,7 @@ def shipped_recipe(
         raise InputError(
             Problem(
                 f"{task.id}: recipe {name}",
-                f"one of {', '.join(known) or 'none'}, or the path of a recipe",
+                f"{' or '.join([*known, 'the path of a recipe'])}",
                 "another",
                 nearest(name, known) if known else "Give the path of a recipe of your own.",
             )
@@ -62,10 +65,22 @@ def shipped_recipe(
     file = _folder() / (f"{task.name}.toml" if name == DEFAULT else f"{task.name}.{name}.toml")
     with resources.as_file(file) as path:
         table = read_table(path)
+        if files is not None and not _takes_files(table):
+            raise _takes_none(task)
         if files is None and _takes_files(table):
             fix = f"Give it: `elsewhere build {task.name} --files DIR`."
             raise InputError(Problem(task.id, "the folder of your own files", "none", fix))
         return recipe_of(task, table, path, data, files=files)
+
+
+def is_path(word: str) -> bool:
+    """Whether a user's word is a recipe's path, and not the name of a task or a recipe."""
+    return word.endswith(".toml") or os.sep in word or word in (os.curdir, os.pardir)
+
+
+def _takes_none(task: Task) -> InputError:
+    got, fix = "--files", "Leave it out, or choose another --recipe."
+    return InputError(Problem(task.id, "a recipe that takes files of your own", got, fix))
 
 
 def _takes_files(table: dict[str, Any]) -> bool:
@@ -89,11 +104,13 @@ def own_recipe(path: Path, data: Path, *, files: Path | None = None) -> tuple[Ta
     """The task and the recipe of a user's file.
 
     Errors: InputError with every problem of the file, and where task and recipe disagree. Where
-    only the task is wrong, also what is wrong with the files.
+    only the task is wrong, also what is wrong with the files; where there is none, only that.
     """
     from data_recipes.recipe_checks import check_files
 
-    table = read_table(path)
+    table = _read(path)
+    if "task" not in table:
+        raise _no_task(path, table)
     problems: list[Problem] = []
     tasks: list[Task] = []
     recipes: list[RecipeFile] = []
@@ -133,10 +150,24 @@ def check_own(path: Path, data: Path, *, files: Path | None = None) -> list[Prob
     return list(dict.fromkeys(problems))
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """The table of a user's recipe. Errors: InputError where there is no TOML file."""
+    if path.is_dir():
+        inside = ", ".join(sorted(file.name for file in path.glob("*.toml")))
+        fix = f"Give the path of the recipe itself; in this folder: {inside or 'none'}."
+        raise InputError(Problem(str(path), "a recipe, one TOML file", "a folder", fix))
+    return read_table(path)
+
+
+def _no_task(path: Path, table: dict[str, Any]) -> InputError:
+    got = f"only {', '.join(sorted(table))}" if table else "nothing in the file"
+    fix = "Write one, as the README does under 'Your own files'."
+    if "fine" in table:
+        fix += f" Or, where a task that ships is meant: `elsewhere build TASK --recipe {path}`."
+    return InputError(Problem(str(path), "a [task] table", got, fix))
+
+
 def _own_task(table: dict[str, Any], path: Path) -> Task:
-    if "task" not in table:
-        fix = "Describe the task: see the README."
-        raise InputError(Problem(str(path), "a [task] table", "none", fix))
     track = "real_pair" if "coarse" in table else "perfect_model"
     return own_task(table["task"], track=track, where=path.name)
 
@@ -157,5 +188,11 @@ def _made(task: Task, file: "RecipeFile", path: Path, data: Path, base: Path) ->
 
 
 def _base(path: Path, files: Path | None) -> Path:
-    """The folder of relative paths: absolute, since workers may be elsewhere."""
+    """The folder of relative paths: absolute, since workers may be elsewhere.
+
+    Errors: InputError where `files` is no folder.
+    """
+    if files is not None and not files.expanduser().is_dir():
+        got = "a file" if files.expanduser().exists() else "none"
+        raise InputError(Problem(f"--files {files}", "a folder", got, "Check the path."))
     return (files or path.parent).expanduser().absolute()

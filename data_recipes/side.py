@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 def box_window(region: str, target: Grid, side: Side, times: Times) -> Window:
-    """The window of a product that a grid needs, with all stamps that make these times."""
+    """The window of a product that a grid needs, at these of its own times."""
     south, north, west, east = lat_lon_box(target)
     return Window(
         south=south,
@@ -25,7 +25,7 @@ def box_window(region: str, target: Grid, side: Side, times: Times) -> Window:
         west=west,
         east=east,
         names=window_names(side),
-        times=stamps(side, times),
+        times=times,
         region=region,
     )
 

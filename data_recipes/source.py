@@ -52,15 +52,14 @@ def weigh(loads: Mapping[str, Load]) -> Load:
 
 
 class Source(Protocol):
-    """One product of one provider. Can be pickled: blocks are read on the user's cluster.
+    """One product of one provider. Can be pickled: blocks are read on the user's cluster."""
 
-    ids: what is read, by name, with a version, so that a pair store says where it came from and a
-    change of source builds anew.
-    """
+    def ids(self, region: str) -> Mapping[str, str]:
+        """{product or file: version, DOI or hash} of what a region is read from.
 
-    @property
-    def ids(self) -> Mapping[str, str]:
-        """{product or file: version, DOI or hash}, known without the network."""
+        So that a pair store says where it came from, and a change of source builds anew. Known
+        without the network.
+        """
         ...
 
     def to_fetch(self, window: Window) -> Mapping[str, Load]:
@@ -99,11 +98,20 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class SharedSource(Protocol):
-    """A `Source` of which one piece serves many windows, and costs the same for one as for all.
+class KeyedSource(Protocol):
+    """A `Source` that needs a key; only what it adds, as `SharedSource`."""
 
-    Only what it adds: to ask whether an object is a `Source`, Python 3.11 reads its `ids`, which
-    those of files that are not there do not have.
+    def check_key(self) -> None:
+        """Refuse where the key or the client is missing; asks nobody. Errors: InputError."""
+        ...
+
+
+@runtime_checkable
+class SharedSource(Protocol):
+    """A `Source` to which it matters that several windows are wanted.
+
+    Of some, one piece serves many windows, and costs the same for one as for all; of others, the
+    problems of all windows are to be heard at once.
     """
 
     def fetch_many(self, windows: Sequence[Window], *, advance: Advance = no_report) -> None:

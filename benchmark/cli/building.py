@@ -21,6 +21,7 @@ from benchmark.cli.output import (
     end_of_check,
     print_json,
 )
+from benchmark.errors import InputError, Problem
 from benchmark.task import Task
 from benchmark.task_files import find_task
 
@@ -80,7 +81,7 @@ def build(
 
     folder = data_folder(data)
     contract, source = _task_and_recipe(name, folder, recipe, files)
-    chosen = tuple(part for given in regions or () for part in given.split(","))
+    chosen = _region_names(contract, regions)
     if estimate:
         _show_estimate(contract, source, chosen, as_json=as_json)
         return
@@ -123,12 +124,33 @@ def check(
 def _task_and_recipe(
     name: str, folder: Path, choice: str | None, files: Path | None
 ) -> "tuple[Task, Recipe]":
-    from data_recipes.shipped import own_recipe, shipped_recipe
+    from data_recipes.shipped import is_path, own_recipe, shipped_recipe
 
-    if name.endswith(".toml"):
+    if is_path(name):
+        if choice is not None:
+            got, fix = f"{name} and --recipe {choice}", "Leave one of the two out."
+            raise InputError(Problem("elsewhere build", "one recipe", got, fix))
         return own_recipe(Path(name), folder, files=files)
     contract = find_task(name, folder)
     return contract, shipped_recipe(contract, folder, choice=choice, files=files)
+
+
+def _region_names(contract: Task, given: list[str] | None) -> tuple[str, ...]:
+    """The names of `--regions`; empty without it. Errors: InputError with every unknown one."""
+    from data_recipes.problems import gathered, raise_all
+
+    if given is None:
+        return ()
+    names = [part.strip() for words in given for part in words.split(",") if part.strip()]
+    if not names:
+        fix = "NAME,NAME or no option."
+        raise InputError(Problem("--regions", "names of regions", repr(",".join(given)), fix))
+    problems: list[Problem] = []
+    for name in names:
+        with gathered(problems):
+            contract.region(name)
+    raise_all(problems)
+    return tuple(names)
 
 
 def _show_estimate(

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -51,7 +52,7 @@ EXTRAS = {
 _USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Typer's own click, vendored since typer 0.26 or so: not the `click` that may be installed."""
 
-DONE, SAID_NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, SAID_NO, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,14 +86,21 @@ def root(
 
 
 class _Interruption(logging.Filter):
-    """After Ctrl-C, threads that finish a piece of work report to a scheduler that has left, and
-    concurrent.futures logs that as an error with a traceback: nothing that a user can use."""
+    """Ctrl-C, and SIGTERM as if it were Ctrl-C, but for the exit code.
+
+    After either, threads that finish a piece of work report to a scheduler that has left, which
+    concurrent.futures logs as an error, and workers that the same signal has ended are missed by
+    their loader: tracebacks of nothing that a user can use.
+    """
 
     seen = False
+    code = INTERRUPTED
 
     def notice(self, number: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT."""
+        """The handler of SIGINT and SIGTERM."""
         self.seen = True
+        sys.unraisablehook = lambda _: None
+        self.code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
         signal.default_int_handler(number, frame)
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
@@ -101,12 +109,24 @@ class _Interruption(logging.Filter):
 
 
 def main() -> None:
-    """Run the command line; exit 0 done, 1 a check said no, 2 wrong input, 130 interrupted."""
+    """Run the command line.
+
+    Exit 0 done, 1 a check said no, 2 wrong input, 130 interrupted, 143 terminated.
+    """
     interruption = _Interruption()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interruption.notice)
+    # A launcher ends its processes by SIGTERM, at once, also in the middle of an exchange.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and "WORLD_SIZE" not in os.environ:
+        signal.signal(signal.SIGTERM, interruption.notice)
     logging.getLogger("concurrent.futures").addFilter(interruption)
-    sys.exit(_run())
+    try:
+        code = _run()
+    except Exception:
+        if not interruption.seen:
+            raise
+        code = _interrupted()
+    sys.exit(interruption.code if code == INTERRUPTED else code)
 
 
 def _run() -> int:
@@ -142,6 +162,10 @@ def _run() -> int:
         )
     else:
         code = code if isinstance(code, int) else DONE
-    if code == INTERRUPTED:
-        errors.print("Interrupted. The same command goes on where this one stopped.")
-    return code
+    return _interrupted() if code == INTERRUPTED else code
+
+
+def _interrupted() -> int:
+    errors = Console(stderr=True, highlight=False)  # also through a bar that was left standing
+    errors.print("Interrupted. The same command goes on where this one stopped.")
+    return INTERRUPTED

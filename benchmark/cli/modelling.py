@@ -22,6 +22,7 @@ from benchmark.errors import InputError, Problem
 from benchmark.pair_store import PairStore
 from benchmark.predictor import Predictor
 from benchmark.toml_model import nearest
+from benchmark.writable import check_writable
 
 
 def add_to(app: typer.Typer) -> None:
@@ -84,6 +85,7 @@ def predict(
     With what the target's own coarse fields tell: `elsewhere predict era5-sample runs/none-0
     --adapt quantile-mapping --out predictions/none-0-qm`
     """
+    check_writable(out, where="--out")
     store = pair_store(name, data)
     predictor = open_predictor(store, run, post_hoc=post_hoc, adapt=adapt, probe=probe)
     if score_only:

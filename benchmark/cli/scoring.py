@@ -19,6 +19,7 @@ from benchmark.cli.output import (
 )
 from benchmark.cli.tasks import TaskArgument
 from benchmark.pair_store import PairStore
+from benchmark.writable import check_writable
 
 if TYPE_CHECKING:
     from benchmark.scoring import Source
@@ -85,6 +86,7 @@ def score(
     from benchmark.evaluate import score as evaluate
     from benchmark.sources import StoredPredictions
 
+    check_writable(out, where="--out")
     store = pair_store(name, data)
     source = StoredPredictions(store.task, predictions)
     announce_scoring(store, source, workers=workers)

@@ -23,6 +23,7 @@ from benchmark.model_card import Constraint, check_sources
 from benchmark.pair_store import PairStore
 from benchmark.task import Task
 from benchmark.toml_model import nearest
+from benchmark.writable import check_writable
 
 if TYPE_CHECKING:
     from baselines.runs import Request
@@ -101,6 +102,8 @@ def train(
     if (start is not None) != (regime == "few_shot"):
         fix = "`--regime few_shot --base RUN`, with the zero-shot run of the same model."
         raise InputError(Problem("--base", "a run where the regime is few_shot", regime, fix))
+    if not (out / "run.json").exists():
+        check_writable(out, where="--out")
     words: dict[str, object] = {
         "task": store.task.id,
         "data_hash": store.data_hash,

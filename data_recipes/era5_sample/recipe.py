@@ -38,10 +38,13 @@ class EmbeddedERA5:
         """Nothing: the sample ships."""
         return Load(0, 0)
 
+    def check_keys(self, regions: Sequence[Region]) -> None:
+        """Nothing: the sample ships."""
+
     def fetch(self, regions: Sequence[Region], *, advance: Advance = no_report) -> None:
         """Nothing: the sample ships."""
 
-    def region(self, region: Region) -> RegionPlan:
+    def region(self, region: Region, **_: object) -> RegionPlan:
         """Cut the region from the sample."""
         grid = region_grid(self.task, region)
         box = self._cut(grid.fine)

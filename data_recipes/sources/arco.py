@@ -9,6 +9,7 @@ attribute `valid_time_stop`, is taken; preliminary ERA5T after it is not.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from zarr.storage import FsspecStore
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
 from data_recipes.extra import require
-from data_recipes.retries import Retries
+from data_recipes.retries import Retries, check_name
 from data_recipes.source import Advance, Load, Source, Window, no_report
 from data_recipes.sources.lazy import Line, OpenStore, Shape, canonical, causes, fetch_pieces
 from data_recipes.sources.pieces import (
@@ -37,6 +38,7 @@ from data_recipes.sources.pieces import (
 
 _STEP_BYTES = 2_000_000
 """What one variable of one step weighs on the way: 1.3 MB (rain) to 4 MB (uncompressed)."""
+_URL = "https://storage.googleapis.com"
 _CELL = 0.25
 _STEPS_AT_ONCE = 24
 _REQUESTS_AT_ONCE = 8
@@ -58,8 +60,7 @@ class ArcoSource(ReadFromPieces):
     cache: Path
     retries: Retries = _RETRIES
 
-    @property
-    def ids(self) -> Mapping[str, str]:
+    def ids(self, region: str) -> Mapping[str, str]:  # noqa: ARG002
         """The store; what it said of itself when it was read stays beside each piece."""
         return {"ARCO-ERA5": self.options.store}
 
@@ -90,6 +91,7 @@ class ArcoSource(ReadFromPieces):
         require(self.options.store, "gcsfs.core")
         line = Line(_may_pass, self.retries, _cost)
         shape = Shape(steps=_STEPS_AT_ONCE, whole=True)
+        check_name(os.environ.get("STORAGE_EMULATOR_HOST") or _URL, retries=self.retries)
         with _explained(self.options.store), _bounded():
             store = line.patiently(lambda: _open(self.options.store))
             fetch_pieces(missing, store, shape, line, advance=advance)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,7 @@ class CdsSource:
     cache: Path
     retries: Retries = PATIENT
 
-    @cached_property
-    def ids(self) -> Mapping[str, str]:
+    def ids(self, region: str) -> Mapping[str, str]:  # noqa: ARG002
         """The data set with its DOI, if known, and a digest of what is fixed in its requests."""
         doi = f"doi:{self.options.doi} " if self.options.doi else ""
         return {f"cds:{self.options.dataset}": f"{doi}request:{options_digest(self.options)}"}
@@ -60,12 +58,19 @@ class CdsSource:
             for piece in self._missing(window)
         }
 
+    def check_key(self) -> None:
+        """Refuse where the client or the key is missing; see `source.KeyedSource`."""
+        require(self.options.dataset, *_NEEDED, *(("eccodes",) if self.options.grib else ()))
+        # Here, so that reading needs no client.
+        from data_recipes.sources.cds_jobs import url_and_key
+
+        url_and_key()
+
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Submit, wait for and bring the window's requests; see `cds_jobs.bring`."""
         todo = self._missing(window)
         if todo:
-            require(self.options.dataset, *_NEEDED, *(("eccodes",) if self.options.grib else ()))
-            # Here, so that reading needs no client.
+            self.check_key()
             from data_recipes.sources.cds_jobs import bring
 
             bring(todo, self.cache, check=self._check, advance=advance, retries=self.retries)

@@ -19,7 +19,7 @@ from benchmark.files import new_folder, write_atomically
 from data_recipes.archives import unpack
 from data_recipes.download import Arrived, NotThereError, download
 from data_recipes.grib import decode_grib
-from data_recipes.retries import PATIENT, Retries
+from data_recipes.retries import PATIENT, Retries, check_name
 from data_recipes.source import Advance, no_report
 from data_recipes.sources.cds_files import WrongGridError
 from data_recipes.sources.cds_requests import Piece
@@ -87,7 +87,27 @@ def bring(
 
 
 def connect(retries: Retries = PATIENT) -> Client:
-    """The store's own client; the key from $ECMWF_DATASTORES_KEY or a file in the home folder.
+    """The store's own client, with what `url_and_key` finds.
+
+    Errors: InputError without a key, or where the store's name cannot be resolved.
+    """
+    found = url_and_key()
+    check_name(found["url"], retries=retries)
+    with warnings.catch_warnings():
+        # It warns where the store's messages of the day cannot be had.
+        warnings.simplefilter("ignore", UserWarning)
+        return Client(
+            url=found["url"].rstrip("/"),
+            key=found["key"],
+            progress=False,
+            timeout=retries.timeout_s,
+            maximum_tries=retries.attempts,
+            retry_after=retries.longest_s / 4,
+        )
+
+
+def url_and_key() -> dict[str, str]:
+    """From $ECMWF_DATASTORES_URL and _KEY, or a file in the home folder; asks nobody.
 
     ~/.ecmwfdatastoresrc is looked at first, then ~/.cdsapirc. Errors: InputError without a key.
     """
@@ -100,17 +120,7 @@ def connect(retries: Retries = PATIENT) -> Client:
             found[name] = config.get_config(name)
     if not found["key"]:
         raise InputError(Problem("Climate Data Store", "a key", "none", KEY_HELP))
-    with warnings.catch_warnings():
-        # It warns where the store's messages of the day cannot be had.
-        warnings.simplefilter("ignore", UserWarning)
-        return Client(
-            url=found["url"].rstrip("/"),
-            key=found["key"],
-            progress=False,
-            timeout=retries.timeout_s,
-            maximum_tries=retries.attempts,
-            retry_after=retries.longest_s / 4,
-        )
+    return found
 
 
 def _job_path(piece: Piece, cache: Path) -> Path:

@@ -10,6 +10,7 @@ The Final Run of version 07 ends on 2025-09-30.
 """
 
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ from benchmark.files import write_atomically
 from benchmark.toml_model import Frozen, nearest
 from data_recipes.download import arrived, download
 from data_recipes.extra import require
-from data_recipes.retries import Retries
+from data_recipes.retries import Retries, check_name
 from data_recipes.source import Advance, Load, Source, Times, Window, no_report
 from data_recipes.sources.lat_lon_cells import runs, to_degrees, window_part
 from data_recipes.time_axis import by_month
@@ -37,6 +38,8 @@ from data_recipes.time_axis import by_month
 _GRANULE_BYTES = 8_000_000
 _AT_ONCE = 4
 _RETRIES = Retries()
+_LOGIN_URL = "https://urs.earthdata.nasa.gov"
+_CATALOGUE_URL = "https://cmr.earthdata.nasa.gov"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ALGORITHMS = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-512": "sha512"}
 
@@ -80,8 +83,7 @@ class EarthdataSource:
     cache: Path
     retries: Retries = _RETRIES
 
-    @property
-    def ids(self) -> Mapping[str, str]:
+    def ids(self, region: str) -> Mapping[str, str]:  # noqa: ARG002
         """The collection with its version and DOI."""
         return {self.options.short_name: f"version {self.options.version}, {self.options.doi}"}
 
@@ -98,6 +100,14 @@ class EarthdataSource:
             found |= {g.url: Load(g.bytes, g.bytes) if g.bytes else about for g in absent}
         return found
 
+    def check_key(self) -> None:
+        """Refuse where the client or the key is missing; see `source.KeyedSource`."""
+        require("NASA Earthdata", "earthaccess")
+        words = (os.environ.get(f"EARTHDATA_{name}") for name in ("USERNAME", "PASSWORD"))
+        stated = os.environ.get("EARTHDATA_TOKEN") or all(words)
+        if not stated and requests.utils.get_netrc_auth(_LOGIN_URL) is None:
+            raise _no_key()
+
     def fetch(self, window: Window, *, advance: Advance = no_report) -> None:
         """Ask the catalogue, a month at a time, and bring the granules that are not here.
 
@@ -112,11 +122,11 @@ class EarthdataSource:
         for month, times in by_month(window.times):
             listed = _listing(self, month)
             if listed is None or str(times[-1]) not in {granule.start for granule in listed}:
-                auth = auth or _login()
+                auth = auth or _login(self)
                 listed = _search(self, auth, month)
             wanted += [g for g in _of(listed, times) if arrived(_path(self, g)) is None]
         if wanted:
-            _bring(self, auth or _login(), wanted, advance)
+            _bring(self, auth or _login(self), wanted, advance)
 
     def times(self, window: Window) -> Times:
         """The wanted times whose granules are here; each the start of its half hour."""
@@ -152,10 +162,15 @@ def open_source(options: EarthdataOptions, *, cache: Path) -> Source:
     return EarthdataSource(options, cache)
 
 
-def _login() -> Any:
+def _no_key() -> InputError:
+    return InputError(Problem("NASA Earthdata", "a key", "none", KEY_HELP))
+
+
+def _login(source: EarthdataSource) -> Any:
     """An Earthdata session's owner: from the environment, else from netrc."""
     where = "NASA Earthdata"
-    require(where, "earthaccess")
+    source.check_key()
+    check_name(_LOGIN_URL, retries=source.retries)
     import earthaccess
     from earthaccess import exceptions
 
@@ -170,13 +185,14 @@ def _login() -> Any:
         except requests.RequestException as error:
             got = f"{type(error).__name__}: {error}"[:200]
             raise InputError(Problem(where, "a login", got, "Try again later.")) from None
-    raise InputError(Problem(where, "a key", "none", KEY_HELP))
+    raise _no_key()
 
 
 def _search(source: EarthdataSource, auth: Any, month: str) -> list[Granule]:
     """The month's granules from the catalogue, kept beside them."""
     from earthaccess import DataGranules
 
+    check_name(_CATALOGUE_URL, retries=source.retries)
     options = source.options
     first = np.datetime64(month, "M")
     last = (first + 1).astype("datetime64[s]") - np.timedelta64(1, "s")

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +25,7 @@ from data_recipes.grib import decode_grib
 from data_recipes.problems import gathered, raise_all
 from data_recipes.source import Advance, Load, Times, Window, no_report
 from data_recipes.sources.own_file import (
+    Choice,
     Place,
     count_frames,
     known_fields,
@@ -75,16 +76,18 @@ class Frames(Frozen):
 class FilesOptions(Placed):
     """Own files. engine: what reads them, always named. regions: where each has files of its own.
 
-    time: the name of the time coordinate, where it is not a usual one. select: a position along
-    other dims, by name (a member, a level). group: of a NetCDF or Zarr file. What `regions` do not
-    say of a region is as for all. One file may hold all variables or one, and all times or some.
+    time: the name of the time coordinate, where it is not a usual one. select: where along other
+    dims, by name: the value of the coordinate there, as in { number = 0, isobaricInhPa = 850 }, or
+    the position (from 0) along a dim without one; a dim of length 1 needs no choice. group: of a
+    NetCDF or Zarr file. What `regions` do not say of a region is as for all. One file may hold all
+    variables or one, and all times or some.
     """
 
     provider: Literal["files"]
     engine: Literal["netcdf4", "h5netcdf", "zarr", "grib"]
     time: str | None = None
     group: str = ""
-    select: dict[str, int] = Field(default_factory=dict)
+    select: dict[str, Choice] = Field(default_factory=dict)
     frames: Frames | None = None
     regions: dict[Slug, Placed] = Field(default_factory=dict)
 
@@ -112,16 +115,7 @@ class FilesSource:
     cache: Path
     base: Path
 
-    @property
-    def ids(self) -> Mapping[str, str]:
-        """Those of all regions."""
-        return {
-            f"{region}: {name}" if region else name: identity
-            for region in self.options.regions or [""]
-            for name, identity in self.ids_of(region).items()
-        }
-
-    def ids_of(self, region: str) -> Mapping[str, str]:
+    def ids(self, region: str) -> Mapping[str, str]:
         """{file: BLAKE3 of its bytes}, named from the folder that holds all of a region's files."""
         paths = self._paths(region)
         top = os.path.commonpath([path.absolute().parent for path in paths])
@@ -141,6 +135,14 @@ class FilesSource:
         Errors: InputError with all problems of all files.
         """
         self.look(window.region, window.names, advance=advance)
+
+    def fetch_many(self, windows: Sequence[Window], *, advance: Advance = no_report) -> None:
+        """The windows one by one. Errors: InputError with all problems of all regions' files."""
+        problems: list[Problem] = []
+        for window in windows:
+            with gathered(problems):
+                self.fetch(window, advance=advance)
+        raise_all(problems)
 
     def look(self, region: str, names: tuple[str, ...], *, advance: Advance = no_report) -> None:
         """InputError with all that is wrong with a region's files but their cells and values."""

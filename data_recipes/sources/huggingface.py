@@ -14,7 +14,7 @@ from benchmark.files import write_atomically
 from benchmark.toml_model import Frozen
 from data_recipes.download import download
 from data_recipes.extra import require
-from data_recipes.retries import Retries
+from data_recipes.retries import Retries, check_name
 from data_recipes.source import Advance
 
 _TOKEN_HELP = "Put a token of https://huggingface.co/settings/tokens into HF_TOKEN."
@@ -92,6 +92,7 @@ def _client() -> Any:
 
 def _ask(data_set: str, revision: str, endpoint: str, retries: Retries) -> Listing:
     api = _client().HfApi(endpoint=endpoint, library_name="elsewhere")
+    check_name(endpoint, retries=retries)
     info = _patiently(
         lambda: api.dataset_info(
             data_set, revision=revision, files_metadata=True, timeout=retries.timeout_s

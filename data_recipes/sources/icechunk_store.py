@@ -24,7 +24,7 @@ import zarr
 from benchmark.errors import InputError, Problem
 from benchmark.toml_model import Frozen
 from data_recipes.extra import require
-from data_recipes.retries import Retries
+from data_recipes.retries import Retries, check_name
 from data_recipes.source import Advance, Load, Source, Window, no_report
 from data_recipes.sources.lazy import Line, OpenStore, Shape, canonical, causes, fetch_pieces
 from data_recipes.sources.pieces import (
@@ -69,8 +69,7 @@ class IcechunkSource(ReadFromPieces):
     cache: Path
     retries: Retries = _RETRIES
 
-    @property
-    def ids(self) -> Mapping[str, str]:
+    def ids(self, region: str) -> Mapping[str, str]:  # noqa: ARG002
         """The store and its version; the snapshot that was read stays beside each piece."""
         return {_url(self.options): _version(self.options)}
 
@@ -97,6 +96,8 @@ class IcechunkSource(ReadFromPieces):
         line = Line(_may_pass, self.retries, _cost)
         # A month at once: a chunk holds 30 days, and would be fetched again for each part of it.
         shape = Shape(steps=31 * 48, whole=False)
+        amazon = f"https://s3.{self.options.region}.amazonaws.com"
+        check_name(self.options.endpoint or amazon, retries=self.retries)
         with _explained(self.options), zarr.config.set({"async.concurrency": _REQUESTS_AT_ONCE}):
             store = line.patiently(lambda: _open(self.options))
             fetch_pieces(missing, store, shape, line, advance=advance)

@@ -1,6 +1,6 @@
 """One of the user's own files: what is in it, where its cells lie, and a window of its values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,12 @@ _MAGIC = {b"GRIB": "grib", b"\x89HDF": "netcdf4", b"CDF\x01": "netcdf4", b"CDF\x
           b"CDF\x05": "netcdf4"}  # fmt: skip
 _MODULES = {"netcdf4": "netCDF4", "h5netcdf": "h5netcdf", "zarr": "zarr"}
 _ZARR = ("zarr.json", ".zgroup", ".zmetadata")
+_SHOWN = 12
 _BEYOND = 2
 """Cells that are read beyond a window on a map: its sides are bent there."""
+
+Choice = int | float | str
+"""A value of a coordinate, or a position along a dim that has none."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +88,53 @@ def opened(path: Path, engine: str, *, group: str = "") -> Iterator[xr.Dataset]:
             yield found
 
 
-def selected(path: Path, dataset: xr.Dataset, select: dict[str, int]) -> xr.Dataset:
-    """A data set at a position along other dims. Errors: InputError where there is none."""
-    for name, position in select.items():
-        if name not in dataset.dims:
-            known = [str(dim) for dim in dataset.dims]
-            raise _refused(f"{path}: select.{name}", "a dim of the file", "none",
-                           nearest(name, known))  # fmt: skip
-        size = dataset.sizes[name]
-        if not -size <= position < size:
-            raise _refused(f"{path}: select.{name}", f"a position from 0 to {size - 1}",
-                           str(position), "Correct it.")  # fmt: skip
-    return dataset.isel(select)
+def selected(path: Path, dataset: xr.Dataset, select: Mapping[str, Choice]) -> xr.Dataset:
+    """A data set at one place along other dims; see `choices` for what there is to choose.
+
+    A coordinate without a dim may be chosen as well: it must then have that very value.
+    Errors: InputError where there is no such dim or value.
+    """
+    places: dict[str, int] = {}
+    problems: list[Problem] = []
+    for name, wanted in select.items():
+        where = f"{path}: select.{name}"
+        known = choices(dataset, name)
+        if not known:
+            named = [str(dim) for dim in dataset.dims]
+            problems.append(Problem(where, "a dim of the file", "none", nearest(name, named)))
+            continue
+        at = [k for k, value in enumerate(known) if value == wanted or _close(value, wanted)]
+        if len(at) != 1:
+            expected = f"{'one of ' * (len(known) > 1)}{_some(known)}"
+            problems.append(Problem(where, expected, _word(wanted), "Correct it."))
+        else:
+            dims = dataset.coords[name].dims if name in dataset.coords else (name,)
+            places |= dict.fromkeys(map(str, dims), at[0])
+    raise_all(problems)
+    return dataset.isel(places)
+
+
+def choices(dataset: xr.Dataset | xr.DataArray, name: str) -> list[Choice]:
+    """The values of the coordinate `name`; else 0, 1, ... along the dim; nothing where no such."""
+    if name in dataset.coords and dataset.coords[name].ndim < 2:
+        return list(np.atleast_1d(dataset.coords[name].values).tolist())
+    return list(range(dataset.sizes.get(name, 0)))
+
+
+def _word(value: Choice) -> str:
+    """As TOML has it."""
+    return f"{value:.10g}" if isinstance(value, float) else repr(value)
+
+
+def _close(value: Choice, wanted: Choice) -> bool:
+    """Whether two numbers are one: a file may hold them as float32."""
+    numbers = isinstance(value, int | float) and isinstance(wanted, int | float)
+    return numbers and bool(np.isclose(float(value), float(wanted), rtol=1e-6, atol=0))
+
+
+def _some(values: Sequence[Choice]) -> str:
+    shown = ", ".join(map(_word, values[:_SHOWN]))
+    return shown + (f", ... {_word(values[-1])}" if len(values) > _SHOWN else "")
 
 
 def read_clock(path: Path, dataset: xr.Dataset, given: str | None) -> Times:
@@ -238,10 +277,12 @@ def read_values(
     needed = {*cells.dims, *([time] if time else [])}
     alone = [dim for dim in field.dims if dim not in needed and field.sizes[dim] == 1]
     field = field.squeeze(alone, drop=True)
-    extra = [f"{dim} ({field.sizes[dim]})" for dim in field.dims if dim not in needed]
+    extra = {str(dim): choices(field, str(dim)) for dim in field.dims if dim not in needed}
     if extra:
-        fix = f"Choose a position along it: select = {{ {extra[0].split()[0]} = 0 }}."
-        raise _refused(f"{path}: {name}", "dims of time, y and x", f"also {', '.join(extra)}", fix)
+        got = "; ".join(f"{dim} ({len(known)}): {_some(known)}" for dim, known in extra.items())
+        one = ", ".join(f"{dim} = {_word(known[0])}" for dim, known in extra.items())
+        fix = f"Choose where along {'it' if len(extra) == 1 else 'each'}: select = {{ {one} }}."
+        raise _refused(f"{path}: {name}", "dims of time, y and x", f"also {got}", fix)
     lacking = [dim for dim in cells.dims if dim not in field.dims]
     if lacking:
         got = f"({', '.join(map(str, field.dims))})"

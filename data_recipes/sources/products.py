@@ -90,8 +90,7 @@ class ProductFiles:
     folder: Path
     retries: Retries = PATIENT
 
-    @property
-    def ids(self) -> Mapping[str, str]:
+    def ids(self, region: str) -> Mapping[str, str]:  # noqa: ARG002
         """The product and its version."""
         return {self.row.name: self.row.version}
 

@@ -126,8 +126,7 @@ class RainShift:
     folder: Path
     retries: Retries = PATIENT
 
-    @property
-    def ids(self) -> Mapping[str, str]:
+    def ids(self, region: str) -> Mapping[str, str]:  # noqa: ARG002
         """The data set and its revision."""
         return {DATA_SET: self.options.revision}
 

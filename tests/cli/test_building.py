@@ -1,7 +1,9 @@
 """`elsewhere build`, where data live, and what the other verbs say when there are none."""
 
+import errno
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -41,12 +43,57 @@ def test_some_regions_only(elsewhere: Command, tmp_path: Path) -> None:
     assert "elsewhere build era5-sample" in refused.stderr
 
 
-def test_a_mistyped_region_is_suggested(elsewhere: Command, tmp_path: Path) -> None:
-    """Exit 2, the nearest name, and nothing is built."""
-    done = elsewhere("build", "era5-sample", "--data", tmp_path, "--regions", "andes-suth")
+@pytest.mark.parametrize("stop", [[], ["--estimate"]])
+def test_mistyped_regions_are_suggested(
+    stop: list[str], elsewhere: Command, tmp_path: Path
+) -> None:
+    """Exit 2, the nearest name of each, and nothing is built."""
+    words = ["build", "era5-sample", "--data", tmp_path, *stop, "--regions"]
+    done = elsewhere(*words, "andes-suth, europe-west,west-afrika")
     assert done.returncode == 2
+    assert done.stderr.startswith("2 problems")
     assert "Did you mean 'andes-south'?" in done.stderr
+    assert "Did you mean 'west-africa'?" in done.stderr
+    none = elsewhere(*words, " ,")
+    assert (none.returncode, "names of regions" in none.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_folder_that_cannot_be_is_told_first(
+    elsewhere: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is fetched; also where it lies below a file."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("data_recipes.era5_sample.recipe.EmbeddedERA5.fetch", None)
+    for folder in (tmp_path / "file", tmp_path / "file" / "data"):
+        done = elsewhere("build", "era5-sample", "--data", folder)
+        assert done.returncode == 2
+        assert f"the data folder {folder}" in done.stderr
+        assert f"Not a directory: {tmp_path / 'file'}" in done.stderr
+
+
+def test_what_is_built_needs_no_writing(
+    elsewhere: Command, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that others share, read-only."""
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert elsewhere("build", "era5-sample", "--data", data).returncode == 0
+
+
+@pytest.mark.parametrize("task", ["era5-sample", "tcw-2"])
+def test_files_that_a_recipe_cannot_take_are_refused(
+    task: str, elsewhere: Command, tmp_path: Path
+) -> None:
+    """No option is ignored in silence."""
+    done = elsewhere("build", task, "--data", tmp_path / "data", "--files", tmp_path)
+    assert done.returncode == 2
+    assert "Leave it out" in done.stderr
+    both = elsewhere("build", "mine.toml", "--data", tmp_path / "data", "--recipe", "arco")
+    assert (both.returncode, "one recipe" in both.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +176,11 @@ def test_files_that_do_not_ship_are_asked_for(elsewhere: Command, tmp_path: Path
     """One problem that names the option, not each file that is not beside the shipped recipe."""
     done = elsewhere("build", "radar-perfect", "--data", tmp_path)
     assert done.returncode == 2
-    assert "1 problem\n" in done.stderr
+    assert done.stderr.startswith("1 problem\n")
     assert "--files DIR" in done.stderr
+    nowhere = elsewhere("build", "radar-perfect", "--data", tmp_path, "--files", tmp_path / "no")
+    assert nowhere.returncode == 2
+    assert nowhere.stderr.startswith(f"1 problem\n--files {tmp_path / 'no'}\n")
 
 
 def test_a_wrong_scheduler_is_refused_before_anything(elsewhere: Command, tmp_path: Path) -> None:

@@ -263,14 +263,30 @@ def test_problems_of_both_products(elsewhere: Command, tmp_path: Path) -> None:
 
 
 def test_a_recipe_that_is_not_there(elsewhere: Command, tmp_path: Path) -> None:
-    """A path of nothing, and a folder."""
-    for path in (tmp_path / "none.toml", tmp_path):
-        done = elsewhere("recipe", "check", path)
-        assert done.returncode == 2
-        assert "Traceback" not in done.stderr
+    """A path of nothing; a folder, with the recipes in it."""
+    (tmp_path / "mine.toml").touch()
+    for path, words in ((tmp_path / "none.toml", "no such file"), (tmp_path, "mine.toml")):
+        for verb in (["recipe", "check"], ["build"]):
+            done = elsewhere(*verb, path)
+            assert done.returncode == 2
+            assert done.stderr.startswith(f"1 problem\n{path}\n")
+            assert words in done.stderr
 
 
 def test_a_recipe_without_a_task(elsewhere: Command, tmp_path: Path) -> None:
-    """What belongs to a shipped task is no recipe of one's own."""
-    found = said(elsewhere, write(tmp_path, FINE, fine=product()))
-    assert "a [task] table" in found
+    """What belongs to a shipped task is no recipe of one's own: that alone is said."""
+    recipe = write(tmp_path, FINE.replace("engine", "engien"), fine=product())
+    found = said(elsewhere, recipe)
+    assert found.startswith("1 problem\n")
+    assert "a [task] table\n  got       only fine\n" in found
+    assert f"`elsewhere build TASK --recipe {recipe}`" in found
+
+
+def test_an_empty_recipe(elsewhere: Command, tmp_path: Path) -> None:
+    """It is said to be empty, and where a whole one is found."""
+    recipe = tmp_path / "mine.toml"
+    recipe.touch()
+    found = said(elsewhere, recipe)
+    assert found.startswith("1 problem\n")
+    assert "nothing in the file" in found
+    assert "README" in found

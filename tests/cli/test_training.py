@@ -1,11 +1,9 @@
-"""`elsewhere train` and `predict`: tiny runs, mistakes, Ctrl-C."""
+"""`elsewhere train` and `predict`: tiny runs, mistakes. For Ctrl-C see `test_signals.py`."""
 
+import errno
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -147,72 +145,25 @@ def test_predict_goes_on_where_it_was_killed(
     assert done.returncode == 0, done.stderr
 
 
-def interrupt(words: list[str], env: dict[str, str], ready: Callable[[], bool]) -> tuple[int, str]:
-    """Run a command, press Ctrl-C once it is `ready`; its exit code and stderr."""
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("elsewhere"), *words],
-        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while not ready():
-            assert process.poll() is None, "it ended before it could be interrupted"
-            assert time.monotonic() < deadline, "it never began"
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    return process.returncode, said
+@pytest.mark.parametrize("model", ["srcnn", "bcsd"])
+@pytest.mark.parametrize("how", ["below a file", "read-only"])
+def test_a_place_that_cannot_be_written_is_told_before_training(
+    how: str, model: str, elsewhere: Command, data: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Nothing is fitted first."""
+    (tmp_path / "file").touch()
+    out = tmp_path / ("file/run" if how == "below a file" else "run")
+    if how == "read-only":
+        # A superuser may write anywhere, so that no mode forbids it.
+        def refuse(**_: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
 
-
-def test_an_interrupted_training_goes_on(
-    tiny: list[str], elsewhere: Command, shell: dict[str, str], data: Path, tmp_path: Path
-) -> None:
-    """Ctrl-C exits 130 and says so; the same command finishes the very run it would have been."""
-    longer = [word.replace("steps=4", "steps=100").replace("every=2", "every=10") for word in tiny]
-    out, whole = tmp_path / "run", tmp_path / "whole"
-    words = ["train", "era5-sample", "srcnn", *longer, "--data", str(data), "--out"]
-    code, said = interrupt([*words, str(out)], shell, (out / "checkpoint.safetensors").exists)
-    assert code == 130
-    assert "Traceback" not in said
-    assert not (out / "run.json").exists()
-    unfinished = elsewhere("predict", "era5-sample", out, "--out", tmp_path / "p", "--data", data)
-    assert unfinished.returncode == 2
-    assert "an unfinished run" in unfinished.stderr
-    for folder in (out, whole):
-        assert elsewhere(*words, folder).returncode == 0
-    resumed, straight = (json.loads((f / "run.json").read_bytes()) for f in (out, whole))
-    assert resumed["curve"] == straight["curve"]
-    name = "weights.safetensors"
-    assert (out / name).read_bytes() == (whole / name).read_bytes()
-    assert "The same command goes on" in said
-
-
-def test_an_interrupted_score_goes_on(
-    bilinear_predictions: Path,
-    bilinear_scores: Path,
-    elsewhere: Command,
-    shell: dict[str, str],
-    data: Path,
-    tmp_path: Path,
-) -> None:
-    """Ctrl-C leaves finished blocks and no result; the same command ends with the same table."""
-    out = tmp_path / "scores"
-    words = ["score", "era5-sample", str(bilinear_predictions), "--out", str(out)]
-    words += ["--data", str(data), "--workers", "2"]
-
-    def begun() -> bool:
-        return len(list(out.glob(".partial-*/*.npz"))) > 2
-
-    code, said = interrupt(words, shell, begun)
-    assert code == 130
-    assert "Traceback" not in said
-    assert [path.name.partition("-")[0] for path in out.iterdir()] == [".partial"]
-    assert elsewhere(*words).returncode == 0
-    assert {path.name for path in out.iterdir()} == {
-        path.name for path in bilinear_scores.iterdir()
-    }
-    name = "cases.zarr.zip"
-    assert (out / name).read_bytes() == (bilinear_scores / name).read_bytes()
+        monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr("baselines.training.train", None)
+    monkeypatch.setattr("baselines.statistical.runs.fit_run", None)
+    done = elsewhere("train", "era5-sample", model, "--out", out, "--data", data)
+    assert done.returncode == 2
+    assert f"--out {out}" in done.stderr
+    assert ("Not a directory" if how == "below a file" else "Read-only") in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}

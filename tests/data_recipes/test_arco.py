@@ -227,7 +227,7 @@ def test_killed_in_the_middle_and_called_again_gives_the_same_files(
     killed = replace(source, retries=Retries())
     for chunk in ("46.0.0", "49.0.0"):
         path = media(f"2m_temperature/{chunk}")
-        fetch_until_killed(server, lambda r, p=path: r.path == p, killed, EUROPE, tmp_path)
+        fetch_until_killed(server, lambda r, p=path: r.path == p, killed, EUROPE)
     assert len(list(source.cache.rglob("*.zarr.zip"))) == 1
     source.fetch(EUROPE)
     assert files(source.cache) == files(undisturbed.cache)

@@ -255,12 +255,12 @@ def test_unknown_variables_are_refused(tmp_path: Path) -> None:
 
 def test_ids_need_no_network_and_change_with_the_request(tmp_path: Path) -> None:
     first, same = source(tmp_path, doi="10.24381/cds.adbb2d47"), source(tmp_path / "b")
-    (name,) = first.ids
+    (name,) = first.ids("")
     assert name == "cds:reanalysis-era5-single-levels"
-    assert first.ids[name].startswith("doi:10.24381/cds.adbb2d47 request:")
-    assert first.ids[name].endswith(same.ids[name])
+    assert first.ids("")[name].startswith("doi:10.24381/cds.adbb2d47 request:")
+    assert first.ids("")[name].endswith(same.ids("")[name])
     other = source(tmp_path, request={"product_type": ["ensemble_members"]})
-    assert other.ids != same.ids
+    assert other.ids("") != same.ids("")
 
 
 @pytest.mark.usefixtures("store")

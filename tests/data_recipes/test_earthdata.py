@@ -244,6 +244,6 @@ def test_killed_in_the_middle_and_called_again_gives_the_same_files(
     undisturbed.fetch(ATLANTIC)
     for step in (2, 6):
         path = archive_path(TIMES[step])
-        fetch_until_killed(server, lambda r, p=path: r.path == p, source, ATLANTIC, tmp_path)
+        fetch_until_killed(server, lambda r, p=path: r.path == p, source, ATLANTIC)
     source.fetch(ATLANTIC)
     assert files(source.cache) == files(undisturbed.cache)

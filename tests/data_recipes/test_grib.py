@@ -14,6 +14,8 @@ from played.gribs import LAMBERT, write_grib
 from benchmark.errors import InputError
 from data_recipes import extra
 from data_recipes.grib import decode_grib
+from data_recipes.source import Window
+from data_recipes.sources.files import FilesOptions, FilesSource
 
 CERRA = "+proj=lcc +lat_0=50 +lat_1=50 +lat_2=50 +lon_0=8 +R=6371229 +units=m"
 SPACING = 5500.0
@@ -140,6 +142,86 @@ def test_a_regular_file(tmp_path: Path, west: float) -> None:
     assert "crs" not in data.attrs
 
 
+def on_level(name: str, level: float, member: int, values: Any, *, hour: int = 0) -> dict[str, Any]:
+    """A field of an ensemble on a pressure level, as centres code it."""
+    ensemble = {"productDefinitionTemplateNumber": 1, "numberOfForecastsInEnsemble": 3}
+    place = {"typeOfLevel": "isobaricInhPa", "level": level, "perturbationNumber": member}
+    keys = ensemble | {"dataDate": 20200201, "dataTime": 100 * hour, "shortName": name} | place
+    return {"keys": keys, "values": np.asarray(values, dtype=float).ravel().tolist()}
+
+
+def test_members_and_levels_are_dimensions(tmp_path: Path) -> None:
+    """Of what there is several of; in any order of messages, NaN where there is none."""
+    places = [(850, 2), (500, 0), (850, 0), (500, 2)]
+    fields = {(level, member): some(level + member) for level, member in places}
+    data = decoded(
+        tmp_path, lambert(),
+        *(on_level("t", *place, fields[place]) for place in places),
+        on_level("t", 850, 2, some(7), hour=1),
+        on_level("r", 500, 0, some(8)),
+        message("2t", 1, 0, 0, some(9)),
+    )  # fmt: skip
+    assert data.t.dims == ("valid_time", "number", "isobaricInhPa", "y", "x")
+    assert data.number.values.tolist() == [0, 2]
+    assert data.isobaricInhPa.values.tolist() == [500, 850]
+    for (level, member), field in fields.items():
+        found = data.t.isel(valid_time=0).sel(number=member, isobaricInhPa=level)
+        np.testing.assert_allclose(found, field, atol=1e-3)
+    np.testing.assert_allclose(data.t[1, 1, 1], some(7), atol=1e-3)
+    assert int(data.t.isnull().sum()) == 3 * SIZE**2
+    np.testing.assert_allclose(data.r.sel(number=0, isobaricInhPa=500)[0], some(8), atol=1e-3)
+    assert int(data.r.notnull().sum()) == SIZE**2
+    assert data.t2m.dims == ("valid_time", "y", "x")
+    assert data.t2m.heightAboveGround == 2
+
+
+def test_own_files_choose_a_member_and_a_level(tmp_path: Path) -> None:
+    """By their values; every choice is listed where one is not made, or not there."""
+    places = [(level, member) for level in (500, 850) for member in (0, 2)]
+    fields = {place: some(k, (4, 6)) for k, place in enumerate(places)}
+    messages = [on_level("t", *place, field) for place, field in fields.items()]
+    write_grib(tmp_path / "a.grib", regular(west=5), messages)
+    time = np.array(["2020-02-01T00"], "datetime64[s]")
+    window = Window(44.4, 44.8, 5.3, 5.9, ("t",), time)
+
+    def source(**select: float) -> FilesSource:
+        options = FilesOptions(provider="files", engine="grib", paths="a.grib", select=select)
+        return FilesSource(options, tmp_path / "cache", tmp_path)
+
+    for (level, member), field in fields.items():
+        chosen = source(number=member, isobaricInhPa=level)
+        chosen.fetch(window)
+        found = chosen.read(window, time)
+        rows, columns = ((45 - found.y) / 0.25).astype(int), ((found.x - 5) / 0.25).astype(int)
+        np.testing.assert_allclose(found.t[0], field[np.ix_(rows, columns)], atol=1e-3)
+    with pytest.raises(InputError) as refused:
+        source().read(window, time)
+    assert "also number (2): 0, 2; isobaricInhPa (2): 500, 850." in str(refused.value)
+    assert "select = { number = 0, isobaricInhPa = 500 }" in str(refused.value)
+    with pytest.raises(InputError, match=r"also isobaricInhPa \(2\): 500, 850"):
+        source(number=2).read(window, time)
+    with pytest.raises(InputError) as refused:
+        source(number=1, isobaricInhPa=700).fetch(window)
+    first, second = map(str, refused.value.problems)
+    assert "select.number: expected one of 0, 2; got 1" in first
+    assert "select.isobaricInhPa: expected one of 500, 850; got 700" in second
+
+
+def test_one_level_is_no_dimension(tmp_path: Path) -> None:
+    """But its value is known."""
+    data = decoded(tmp_path, lambert(), on_level("t", 850, 1, some(1)))
+    assert data.t.dims == ("valid_time", "y", "x")
+    assert (data.t.isobaricInhPa, data.t.number) == (850, 1)
+
+
+def test_levels_of_several_kinds_are_refused(tmp_path: Path) -> None:
+    """Of one variable: they would be no dimension."""
+    surface = on_level("t", 0, 0, some(1))
+    surface["keys"] |= {"typeOfLevel": "surface", "level": 0}
+    write_grib(tmp_path / "a.grib", lambert(), [on_level("t", 850, 0, some(1)), surface])
+    refused(tmp_path, r"t on levels of several kinds \(isobaricInhPa and surface\)")
+
+
 def refused(tmp_path: Path, match: str) -> None:
     with pytest.raises(InputError, match=match):
         decode_grib(tmp_path / "a.grib", tmp_path / "a.nc")
@@ -149,7 +231,7 @@ def refused(tmp_path: Path, match: str) -> None:
 def test_a_field_twice_is_refused(tmp_path: Path) -> None:
     twice = [message("2t", 1, 3, 0, some(1)), message("2t", 1, 0, 3, some(2))]
     write_grib(tmp_path / "a.grib", lambert(), twice)
-    refused(tmp_path, "t2m at 2020-02-01T03:00:00 twice")
+    refused(tmp_path, "t2m at 2020-02-01T03:00:00, heightAboveGround 2 twice")
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_snapshot_that_is_named_is_read_for_ever(
         data = pinned.read(ATLANTIC, TIMES)
         expected = rain(TIMES, data["y"].values, data["x"].values)
         np.testing.assert_array_equal(data[NAME].values, expected)
-        assert set(pinned.ids.values()) == {snapshot} != set(source.ids.values())
+        assert set(pinned.ids("").values()) == {snapshot} != set(source.ids("").values())
     finally:
         repository.reset_branch("main", snapshot)
 
@@ -236,7 +236,7 @@ def test_killed_in_the_middle_and_called_again_gives_the_same_files(
     undisturbed = replace(source, cache=tmp_path / "undisturbed")
     undisturbed.fetch(ATLANTIC)
     last = _chunks(server)[-1]
-    fetch_until_killed(server, lambda r: r.path == last, source, ATLANTIC, tmp_path)
+    fetch_until_killed(server, lambda r: r.path == last, source, ATLANTIC)
     assert len(list(source.cache.rglob("*.zarr.zip"))) < 2
     source.fetch(ATLANTIC)
     assert files(source.cache) == files(undisturbed.cache)

@@ -211,6 +211,34 @@ def test_a_member_and_a_group(tmp_path: Path) -> None:
     assert_holds_the_truth(built(write(tmp_path, TASK + fine), tmp_path / "data"))
 
 
+@pytest.mark.parametrize("engine", ["netcdf4", "zarr"])
+def test_a_level_by_its_value(engine: str, tmp_path: Path) -> None:
+    """Of a dim's own coordinate, of another one along it, and of one without a dim."""
+    both = xr.concat([product() + 3, product()], "plev").assign_coords(plev=[500.0, 850.0])
+    both = both.assign_coords(height=("plev", [5500, 1500]), number=4)
+    both["t"].attrs["units"] = "K"
+    if engine == "zarr":
+        both.to_zarr(tmp_path / "fine.nc", zarr_format=3, consolidated=False)
+    else:
+        both.to_netcdf(tmp_path / "fine.nc", engine="netcdf4")
+
+    def recipe(select: str) -> Path:
+        changed = (
+            f'"netcdf4", paths = "fine.nc" -> "{engine}", paths = "fine.nc", select = {select}'
+        )
+        return write(tmp_path, TASK + edited(FINE, a=changed))
+
+    for number, select in enumerate(("{ plev = 850 }", "{ height = 1500, number = 4 }")):
+        assert_holds_the_truth(built(recipe(select), tmp_path / f"data {number}"))
+    for select, said in {
+        "{ plev = 1 }": "select.plev: expected one of 500, 850; got 1",
+        "{ plev = 850, number = 5 }": "select.number: expected 4; got 5",
+        "{ number = 4 }": "expected dims of time, y and x; got also plev (2): 500, 850",
+    }.items():
+        problems = check_own(recipe(select), tmp_path / "data")
+        assert any(said in str(problem) for problem in problems), problems
+
+
 def test_a_nominal_clock_and_places_of_its_own(tmp_path: Path) -> None:
     """Frames without a time, and coordinates that count hundredths of a degree from a corner."""
     made = product().drop_vars("time")
@@ -347,14 +375,14 @@ def test_ids_are_of_bytes_not_of_places(tmp_path: Path) -> None:
     for year in ("2020", "2021"):
         write(tmp_path / "one" / year, "", fine=product(times=TIMES[: int(year) - 2000]))
     options = FilesOptions(provider="files", engine="netcdf4", paths=("*/fine.nc",))
-    first = FilesSource(options, tmp_path / "cache", tmp_path / "one").ids_of("home")
+    first = FilesSource(options, tmp_path / "cache", tmp_path / "one").ids("home")
     assert set(first) == {"2020/fine.nc", "2021/fine.nc"}
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     second = FilesSource(options, tmp_path / "cache", tmp_path / "two")
-    assert second.ids_of("home") == first
+    assert second.ids("home") == first
     with (tmp_path / "two" / "2020" / "fine.nc").open("ab") as file:
         file.write(b"x")
-    changed = second.ids_of("home")
+    changed = second.ids("home")
     assert {name for name in first if first[name] != changed[name]} == {"2020/fine.nc"}
 
 
@@ -366,5 +394,5 @@ def test_a_zarr_store_with_a_changed_chunk_is_another(tmp_path: Path) -> None:
         made = product() + warmer
         made.to_zarr(tmp_path / "f.zarr", mode="w", zarr_format=3, consolidated=False, encoding=raw)
         options = FilesOptions(provider="files", engine="zarr", paths=("f.zarr",))
-        ids.append(FilesSource(options, tmp_path / "cache", tmp_path).ids_of(""))
+        ids.append(FilesSource(options, tmp_path / "cache", tmp_path).ids(""))
     assert ids[0] != ids[1]

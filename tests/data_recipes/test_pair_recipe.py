@@ -1,7 +1,9 @@
 """Pairs from products: coarse is the mean of fine to rounding; gaps are recorded, not filled."""
 
+import shutil
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,11 +28,14 @@ from own_world import (
 from benchmark.errors import InputError
 from benchmark.pair_store import PairStore
 from benchmark.task import Variable
+from data_recipes import pair_recipe
 from data_recipes.build import build
 from data_recipes.own_task import known_variables
+from data_recipes.pair_recipe import BlockMaker, PairRecipe
 from data_recipes.recipe_checks import check_recipe
 from data_recipes.recipe_file import RecipeFile
 from data_recipes.shipped import own_recipe
+from data_recipes.source import Load
 
 Array = NDArray[np.float64]
 
@@ -44,10 +49,10 @@ test = { first = 2021-06-01T07:00:00, last = 2021-06-01T08:00:00 }
 HEAD = TASK.partition("[task.periods]")[0]
 
 
-def built(recipe: Path) -> PairStore:
+def built(recipe: Path, **options: Any) -> PairStore:
     """The store of a recipe."""
     task, made = own_recipe(recipe, recipe.parent / "data")
-    return build(task, recipe.parent / "data", recipe=made)
+    return build(task, recipe.parent / "data", recipe=made, **options)
 
 
 def read(store: PairStore, region: str, side: str) -> NDArray[np.float32]:
@@ -159,8 +164,8 @@ def with_gaps(side: str) -> str:
     return side.replace("]\n", "]\ngaps = true\n", 1)
 
 
-def hole(at: int, *, south: float = 52, north: float = 60) -> xr.Dataset:
-    """The fine product, but at one time without one cell in each row of some latitudes."""
+def hole(at: int | slice, *, south: float = 52, north: float = 60) -> xr.Dataset:
+    """The fine product, but at some time without one cell in each row of some latitudes."""
     fine = product()
     inside = ((fine.lat > south) & (fine.lat < north)).values
     values = fine.t.values.copy()
@@ -219,6 +224,127 @@ def test_a_hole_in_the_coarse_product(tmp_path: Path) -> None:
     (gap,) = store.manifests["away"].missing_intervals
     assert gap.first == gap.last == datetime(2021, 6, 1, 7)
     assert np.isnan(read(store, "away", "fine")[8]).sum() == 16, "the fine one's stays a hole"
+
+
+@pytest.mark.parametrize("gaps", [True, False])
+@pytest.mark.parametrize("side", ["fine", "coarse"])
+def test_cells_that_are_never_there(side: str, gaps: bool, tmp_path: Path) -> None:
+    """No gaps: a model's input would have them at all times. Said so, and not to state `gaps`."""
+    fine, coarse = hole(slice(None)), coarse_product()
+    coarse["t"] = coarse.t.where(coarse.lat < 58)
+    text = TASK + (with_gaps(FINE) if gaps else FINE)
+    if side == "coarse":
+        text = TASK + FINE + (with_gaps(COARSE) if gaps else COARSE)
+    with pytest.raises(InputError) as refused:
+        built(write(tmp_path, text, fine=fine, coarse=coarse))
+    (said,) = map(str, refused.value.problems)
+    cells = {"fine": "16 of 256", "coarse": "16 of 64"}[side]
+    assert f"away: {side} t2m" in said
+    assert f"{cells} cells that are never there" in said
+    assert "Choose regions without such cells" in said
+    assert ("give a coarse product of its own" in said) == (side == "fine")
+    assert "gaps = true" not in said
+
+
+def test_the_fine_product_of_a_pair_may_lack_cells_for_ever(tmp_path: Path) -> None:
+    """As the text for the perfect-model track says: they are masked."""
+    store = built(
+        write(tmp_path, TASK + FINE + COARSE, fine=hole(slice(None)), coarse=coarse_product())
+    )
+    assert np.isnan(read(store, "away", "fine")).sum() == 16 * len(EXPECTED)
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The blocks of 8 of 48 times that a scan for missing cells looks at, "REGION FIRST-TIME"."""
+    monkeypatch.setattr(pair_recipe, "steps_per_shard", lambda *_: 8)
+    names: list[str] = []
+    plain = BlockMaker.inputs_are_whole
+
+    def look(self: BlockMaker, block: slice) -> NDArray[np.bool_]:
+        names.append(f"{self.region.name} {self.times[block][0]}")
+        return plain(self, block)
+
+    monkeypatch.setattr(BlockMaker, "inputs_are_whole", look)
+    return names
+
+
+@pytest.mark.parametrize("stop", [0, 1, 9, 18])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_scan_goes_on_where_it_was_stopped(
+    stop: int, workers: int, tmp_path: Path, looked: list[str]
+) -> None:
+    """No block is looked at twice, whoever stops it; the gaps are those of an unbroken one."""
+    expected = built(write(tmp_path / "whole", TASK + with_gaps(FINE), fine=hole(5)))
+    assert len(looked) == 18
+    recipe = write(tmp_path, TASK + with_gaps(FINE), fine=hole(5))
+    seen: list[str] = []
+    looked.clear()
+
+    def stopping(name: str, done: int, total: int) -> None:
+        if len(seen) == stop:
+            raise KeyboardInterrupt
+        if name.startswith("missing cells of "):
+            assert 0 <= done < total == 48
+            seen.append(name)
+
+    with pytest.raises(KeyboardInterrupt):
+        built(recipe, report=stopping)
+    assert len(looked) == stop
+    store = built(recipe, workers=workers)
+    assert len(looked) == len(set(looked)) == 18
+    assert store.manifests == expected.manifests
+
+
+def test_a_scan_is_of_these_very_sources_and_settings(tmp_path: Path, looked: list[str]) -> None:
+    """What is found is kept for the next build; another file or unit is looked at anew."""
+    built(write(tmp_path, TASK + with_gaps(FINE), fine=hole(5)))
+    shutil.rmtree(tmp_path / "data" / "mine@1")
+    built(write(tmp_path, TASK + with_gaps(FINE), fine=hole(5)))
+    assert len(looked) == 18
+    store = built(write(tmp_path, TASK + with_gaps(FINE), fine=hole(7)))
+    assert len(looked) == 36
+    (gap,) = store.manifests["away"].missing_intervals
+    assert gap.first == datetime(2021, 6, 1, 7)
+    text = edited(TASK + with_gaps(FINE), a='"t" -> { from = "t", units = "K" }')
+    built(write(tmp_path, text, fine=hole(7)))
+    assert len(looked) == 54
+    later = edited(
+        text, a="T00:00:00, last = 2021-06-01T23 -> T01:00:00, last = 2021-06-02T00"
+    )  # as many times, but others
+    built(write(tmp_path, later, fine=hole(7)))
+    assert len(looked) == 72
+    for damaged in (tmp_path / "data" / "downloads" / "scans").iterdir():
+        damaged.write_bytes(b"111")
+    shutil.rmtree(tmp_path / "data" / "mine@1")
+    again = built(write(tmp_path, text, fine=hole(7)))
+    assert again.manifests["away"].missing_intervals == (gap,)
+
+
+def test_nothing_long_is_fetched_where_something_is_wrong(tmp_path: Path) -> None:
+    """All own files are looked at, in all regions; what would come over a network waits."""
+    sides = [edited(side, a=".nc -> -?.nc") for side in (COARSE, FINE)]
+    task, made = own_recipe(write(tmp_path, TASK + "".join(sides)), tmp_path)
+    assert isinstance(made, PairRecipe)
+    with pytest.raises(InputError) as refused:
+        made.fetch(task.regions)
+    assert ["coarse-?.nc" in str(p) for p in refused.value.problems] == [True, False]
+    asked: list[str] = []
+    far = SimpleNamespace(
+        to_fetch=lambda window: {"piece": Load(1, 1)},  # noqa: ARG005
+        fetch=lambda window, **_: asked.append(window.region),
+    )
+    with pytest.raises(InputError, match=r"coarse-\?\.nc"):
+        with_sources(made, fine=far).fetch(task.regions)
+    assert asked == []
+    with_sources(made, fine=far, coarse=far).fetch(task.regions)
+    assert asked == 2 * [region.name for region in task.regions]
+
+
+def with_sources(made: PairRecipe, **sources: Any) -> PairRecipe:
+    """The recipe with others in place of its sources."""
+    made.sources = made.sources | sources
+    return made
 
 
 def test_sides_that_do_not_make_the_task(tmp_path: Path) -> None:

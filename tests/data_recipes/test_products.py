@@ -330,7 +330,7 @@ def test_an_unknown_product_is_named_with_the_nearest() -> None:
 @pytest.mark.parametrize(("name", "row"), PRODUCTS.items())
 def test_every_row_is_whole(name: str, row: Any) -> None:
     opened = open_source(ProductOptions(product=name), cache=Path("cache"))
-    assert opened.ids == {name: row.version}
+    assert opened.ids("") == {name: row.version}
     assert opened.base.startswith("https://")
     assert row.licence
     assert row.attribution

@@ -266,7 +266,7 @@ def test_files_of_a_branch_come_from_one_commit(hub: PlayedHub, tmp_path: Path) 
     hub.fault(hub.listing_path, Fault(status=500))  # would be met if the branch were looked up
     source("in", tmp_path).fetch(window(hours("2001-01-01T00", 3)))
     assert len(hub.asked(hub.listing_path)) == 1
-    assert source("in", tmp_path).ids == {"RainShift/rainshift": "main"}
+    assert source("in", tmp_path).ids("") == {"RainShift/rainshift": "main"}
 
 
 def test_a_truncated_archive_is_fetched_again(hub: PlayedHub, tmp_path: Path) -> None:

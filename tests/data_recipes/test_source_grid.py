@@ -2,29 +2,15 @@
 
 import numpy as np
 import pytest
+from grids import CERRA, ERA5_LAT, ERA5_LON, RADAR, box, lambert
 from numpy.typing import NDArray
 
 from benchmark.errors import InputError
-from benchmark.grid import DEGREES, Axis, Grid
-from benchmark.projection import Map, Projection
+from benchmark.grid import Axis, Grid
+from benchmark.projection import Map
 from data_recipes.regrid import lat_lon_box, source_grid
 
 Array = NDArray[np.float64]
-
-CERRA = Map("+proj=lcc +lat_0=50 +lat_1=50 +lat_2=50 +lon_0=8 +R=6371229")
-RADAR = Map("+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378137 +b=6356752")
-ERA5_LAT = np.arange(90, -90.1, -0.25)
-ERA5_LON = np.arange(0, 360, 0.25)
-
-
-def box(north: float, west: float, ny: int, nx: int, size: float, on: Projection = DEGREES) -> Grid:
-    return Grid(Axis(north, north - ny * size, ny), Axis(west, west + nx * size, nx), on)
-
-
-def lambert(cells: int, size: float, *, y: float = 0.0, x: float = 0.0) -> Grid:
-    """A square of CERRA's map about a point of it."""
-    half = cells * size / 2
-    return box(y + half, x - half, cells, cells, size, CERRA)
 
 
 @pytest.mark.parametrize("west", [-10.0, 170.0, -180.0, 100.0])
