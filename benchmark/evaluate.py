@@ -16,8 +16,10 @@ from benchmark.engine import engine
 from benchmark.errors import InputError
 from benchmark.hashing import text_digest
 from benchmark.invariants import check_invariants
+from benchmark.kept_mismatch import keep_mismatches
 from benchmark.metric_table import metric_table
 from benchmark.metrics import BOARDS, board_score
+from benchmark.mismatch import Mismatch
 from benchmark.model_card import ModelCard, write_card
 from benchmark.pair_store import PairStore
 from benchmark.provenance import hardware, package_commit, package_versions, peak_memory_mb
@@ -61,6 +63,7 @@ def score(
             raise InputError(problems)
     bound = memory_bound(store, source.member_count, workers=workers, streamed=streamed)
     references = {name: reference_cases(store, name) for name in REFERENCES}
+    mismatch = keep_mismatches(store, report=report)
     work = out / f"{PARTIAL}{_key(store, source)}"
     scored = score_cases(
         store, source, work=work, workers=workers, scheduler=scheduler,
@@ -80,7 +83,9 @@ def score(
         streamed=streamed,
         engine=engine(),
     )
-    scores = _scores(store, source.card, cases, totals, scored.prediction_hash, references, run)
+    scores = _scores(
+        store, source.card, cases, totals, scored.prediction_hash, references, mismatch, run
+    )
     # All is written aside first: the renames need no room, so old and new files never mix.
     save_table(scored.table, work / CASES)
     write_sample(store, source, work / SAMPLE)
@@ -167,6 +172,7 @@ def _scores(
     totals: xr.Dataset,
     prediction_hash: str,
     references: dict[str, xr.Dataset],
+    mismatch: tuple[Mismatch, ...],
     run: Run,
 ) -> Scores:
     # A case counts as scored where some region and variable had a truth.
@@ -186,6 +192,7 @@ def _scores(
         packages=package_versions(),
         headline=headlines(store.task, card, cases, references),
         metrics=metric_table(cases, totals),
+        mismatch=mismatch,
         run=run,
     )
 

@@ -1,7 +1,8 @@
 """The pair store: coarse and fine fields of every region, checked as they are read.
 
 `DATA/TASK@REVISION/REGION.zarr` has the groups `coarse` and `fine` (time, y, x), `static` (y, x)
-and `digest` (time, 32); `REGION.json` beside it is its manifest.
+and `digest` (time, 32); `REGION.json` beside it is its manifest. For
+`mismatch/REGION.json` see `kept_mismatch`.
 """
 
 from dataclasses import dataclass
@@ -112,6 +113,11 @@ class RegionStore:
                 raise self._damaged(key, OTHERS)
             self._statics[name] = values.astype(np.float32, copy=False)
         return self._statics[name]
+
+    @property
+    def data_hash(self) -> str:
+        """The digest of all of the region's values."""
+        return combine_named(self._manifest.digests)
 
     def digest(self, side: str, variable: str) -> str:
         """The digest of a variable's values, as the manifest records it."""

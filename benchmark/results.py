@@ -15,6 +15,7 @@ from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
 from benchmark.metric_table import lacking
 from benchmark.metrics import BOARDS, METRICS
+from benchmark.mismatch import Mismatch, Value
 from benchmark.model_card import ModelCard, variant_suffix
 from benchmark.statistics import STATISTICS
 from benchmark.task import Task
@@ -25,8 +26,6 @@ FORMAT: Literal[2] = 2
 SCORES, CASES, CARD = "scores.json", "cases.zarr.zip", "model.toml"
 
 Interval = tuple[float, float]
-Value = float | None
-"""A number, or None where it is missing (never 0)."""
 
 
 class Headline(Frozen):
@@ -69,7 +68,11 @@ RowKey = tuple[str, int, str, bool, str, str, tuple[str, ...], bool]
 
 
 class Scores(Frozen):
-    """One scored model. metrics: variable, metric, region, stratum to value."""
+    """One scored model. metrics: variable, metric, region, stratum to value.
+
+    mismatch: of a real pair's products, by region and variable; empty on the perfect-model track,
+    and in rows that were scored before it was recorded.
+    """
 
     format: Literal[2] = FORMAT
     release: str
@@ -86,6 +89,7 @@ class Scores(Frozen):
     packages: dict[str, str]
     headline: tuple[Headline, ...]
     metrics: dict[str, dict[str, dict[str, dict[str, Value]]]]
+    mismatch: tuple[Mismatch, ...] = ()
     run: Run
 
     @property
@@ -109,7 +113,8 @@ def row_folder(root: Path, scores: Scores) -> Path:
 
 def write_scores(folder: Path, scores: Scores) -> None:
     """Write `scores.json` atomically; strict JSON: a missing value is null, never NaN."""
-    write_atomically(folder / SCORES, _lines(scores.model_dump(mode="json"), depth=3) + "\n")
+    table = scores.model_dump(mode="json", exclude=None if scores.mismatch else {"mismatch"})
+    write_atomically(folder / SCORES, _lines(table, depth=3) + "\n")
 
 
 def _lines(value: Any, *, depth: int) -> str:

@@ -12,11 +12,12 @@ from benchmark.errors import InputError, Problem
 from benchmark.execution import check_scheduler, run_tasks
 from benchmark.grid import region_grid
 from benchmark.hashing import text_digest
+from benchmark.kept_mismatch import keep_mismatch, kept_mismatch
 from benchmark.leaks import check_task
 from benchmark.lock import only_writer
 from benchmark.manifest import read_manifest
 from benchmark.pair_parts import PartialRegion
-from benchmark.pair_store import PairStore
+from benchmark.pair_store import PairStore, RegionStore
 from benchmark.pair_writer import Origin
 from benchmark.region import Region
 from benchmark.task import Task
@@ -30,7 +31,8 @@ from data_recipes.source import Advance, no_report
 Report = Callable[[str, int, int], None]
 """report(region, steps done, all its steps): after each block; 0 of 0 where it was there.
 
-Also ("missing cells of REGION", steps done, all of them) before each block that is read for that.
+Also ("missing cells of REGION" or "mismatch of REGION", steps done, all of them) before each block
+that is read for that.
 """
 
 
@@ -57,10 +59,10 @@ def build(
     """Build the pair store of `task` under `data/TASK@REVISION`.
 
     A region that is whole and was made by the same recipe from the same sources is kept, and so is
-    every whole block of one that was stopped. recipe: default the one that ships; regions: only
-    these (default: all); workers: threads that make blocks, of which each takes the memory of one;
-    scheduler: the address of the user's own dask.distributed scheduler, whose workers see the same
-    folders.
+    every whole block of one that was stopped. A real pair's whole regions also get their mismatch
+    (`kept_mismatch`). recipe: default the one that ships; regions: only these (default: all);
+    workers: threads that make blocks, of which each takes the memory of one; scheduler: the
+    address of the user's own dask.distributed scheduler, whose workers see the same folders.
     Errors: InputError when the task leaks, has no region of that name, there is too little
     room, or no scheduler answers.
     """
@@ -82,7 +84,7 @@ def build(
         check_scheduler(scheduler)
     recipe.fetch(to_do, advance=advance)
     for region in chosen:
-        if region not in to_do:
+        if region not in to_do and kept_mismatch(_stored(folder, task, region)) is not None:
             report(region.name, 0, 0)
             continue
         with only_writer(folder / f".{region.name}.lock", of=f"{folder / region.name}.zarr"):
@@ -91,8 +93,17 @@ def build(
                 report(region.name, 0, 0)
             else:
                 _build_region(folder, task, region, recipe, workers, scheduler, report)
+            keep_mismatch(
+                _stored(folder, task, region),
+                report=lambda done, total, what: report(what, done, total),
+            )
     write_contract(folder, task)
     return PairStore(task, folder)
+
+
+def _stored(folder: Path, task: Task, region: Region) -> RegionStore:
+    """A region as it is on disk now."""
+    return PairStore(task, folder).region(region.name)
 
 
 def chosen_regions(task: Task, names: Sequence[str]) -> list[Region]:

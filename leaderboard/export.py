@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 
 from benchmark import RELEASE
+from benchmark.mismatch import Mismatch
 from benchmark.skill import Contrast, as_gap, as_skill
 from benchmark.task import Task
 from leaderboard.boards import Board, Entry
 from leaderboard.intervals import Interval, gap_interval, skill_interval
+from leaderboard.mismatch_tables import mismatch_frame
 
 TEX_COLUMNS = {
     "title": "Model", "skip": "Skip", "constraint": "Constraint", "regime": "Regime",
@@ -102,15 +104,27 @@ def _ends(name: str, interval: Interval | None) -> dict[str, float]:
     return {f"{name}_low": low, f"{name}_high": high}
 
 
-def write_exports(folder: Path, boards: Sequence[Board], data_hash: str) -> None:
-    """`table.csv`, `table.json` and `table.tex`, each with release, task, data hash and banner."""
-    frame, facts = table(boards), _facts(boards[0].task, data_hash)
-    write_csv(folder / "table.csv", frame, boards[0].task, data_hash)
+def write_exports(
+    folder: Path, boards: Sequence[Board], data_hash: str, *, mismatch: Sequence[Mismatch] = ()
+) -> None:
+    """`table.csv`, `table.json` and `table.tex`, each with release, task, data hash and banner.
+
+    mismatch: of the products of a real pair, where rows recorded it: `mismatch.csv`, and in
+    `table.json` as the rows have it.
+    """
+    task = boards[0].task
+    frame, facts = table(boards), _facts(task, data_hash)
+    write_csv(folder / "table.csv", frame, task, data_hash)
+    if mismatch:
+        write_csv(folder / "mismatch.csv", mismatch_frame(task, mismatch), task, data_hash)
     rows = [
         {str(key): _json(value) for key, value in line.items()}
         for line in frame.to_dict(orient="records")
     ]
-    text = json.dumps({**facts, "rows": rows}, indent=1, allow_nan=False, ensure_ascii=False)
+    whole: dict[str, Any] = {**facts, "rows": rows}
+    if mismatch:
+        whole["mismatch"] = [one.model_dump(mode="json") for one in mismatch]
+    text = json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "table.json").write_text(text + "\n", encoding="utf-8")
     tex = "".join(f"% {key}: {value}\n" for key, value in facts.items())
     tex += "% \\usepackage{booktabs}\n"

@@ -8,7 +8,7 @@ from benchmark.results import SCORES, Headline
 from benchmark.skill import as_skill
 from leaderboard.contrasts import between, log_scores
 from leaderboard.intervals import skill_interval
-from leaderboard.rows import Row, TaskRows, mismatch, same
+from leaderboard.rows import Row, TaskRows, disagreement, same
 
 
 def check_headlines(rows: TaskRows) -> None:
@@ -53,7 +53,7 @@ def _differences(rows: TaskRows, row: Row, headline: Headline) -> list[Problem]:
             )
     where = f"{row.folder}/{SCORES}: headline, {headline.board}, {headline.variable}, {split}"
     return [
-        mismatch(f"{where}, {what}", mine, written)
+        disagreement(f"{where}, {what}", mine, written)
         for what, mine, written in facts
         if not same(mine, written)
     ]

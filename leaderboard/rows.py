@@ -30,6 +30,7 @@ from benchmark.results import (
 from benchmark.sample_fields import SAMPLE
 from benchmark.task import Task
 from benchmark.task_files import contract_of
+from leaderboard.mismatches import check_mismatch, check_one_mismatch
 from leaderboard.numbers import Numbers, lacks_of, numbers_of
 
 Report = Callable[[int, int, str], None]
@@ -146,8 +147,8 @@ def load_rows(results: Sequence[Path], *, report: Report = lambda *_: None) -> l
     release or task revision than this package computes, a broken invariant, a number in
     `scores.json` that its case table does not give, a case table without the sums of the scores
     that boards rank by (any other metric may be missing); and of the rows together: no row, a seed
-    twice, cards of one row that differ, two data hashes or contracts in one task, a missing
-    reference.
+    twice, cards of one row that differ, two data hashes, contracts or mismatches of products in one
+    task, a missing reference.
     """
     paths = find_scores(results)
     if not paths:
@@ -218,6 +219,7 @@ def _read_row(folder: Path, place: str) -> Row:
     problems = [
         *_check_files(task, row, table_hash(*whole), total(cases), totals),
         *_check_invariants(task, row, totals),
+        *check_mismatch(task, scores, folder),
     ]
     if not problems:
         problems = _check_metrics(row)
@@ -304,11 +306,11 @@ def _check_metrics(row: Row) -> list[Problem]:
                 written = metrics[name].get(region, {}).get("all")
                 if not same(value, written):
                     where = f"{row.folder}/{SCORES}: metrics, {variable}, {name}, {region}"
-                    problems.append(mismatch(where, value, written))
+                    problems.append(disagreement(where, value, written))
     return problems
 
 
-def mismatch(where: str, computed: object, written: object) -> Problem:
+def disagreement(where: str, computed: object, written: object) -> Problem:
     """A number of `scores.json` that its case table does not give."""
     fix = "Score the model again: scores.json is never edited."
     return Problem(where, f"{computed}, recomputed from {CASES}", str(written), fix)
@@ -349,6 +351,7 @@ def _check_together(task: str, groups: tuple[Group, ...]) -> list[Problem]:
             got = f"other ones than {first.folder}"
             fix = "Score all models on the same cases."
             problems.append(Problem(str(row.folder), "the cases that all rows share", got, fix))
+    problems += check_one_mismatch([(row.folder, row.scores) for row in rows])
     for group in groups:
         problems += _check_seeds(group)
     known = {group.card.model for group in groups if group.card.null}

@@ -20,6 +20,7 @@ from leaderboard.export import write_exports
 from leaderboard.headlines import check_headlines
 from leaderboard.intervals import MARKS
 from leaderboard.legend import DIRECTIONS, legend, shown_metrics
+from leaderboard.mismatch_tables import mismatch_of, recorded
 from leaderboard.models import write_model
 from leaderboard.pictures import WORST_SHOWN, write_scatter
 from leaderboard.places import resolution, whereabouts
@@ -106,9 +107,10 @@ def _build_task(made: Environment, rows: TaskRows, folder: Path, report: Report)
         made, "index.html.j2", folder / "index.html", root="", legend=legend(task),
         id_regions=task.regions_of("test_id"), ood_regions=task.regions_of("test_ood"),
         cases=first.scores.expected_cases, blocks=has_blocks(task, first),
-        transfer=not all(group.card.null for group in rows.groups), **shared,
+        transfer=not all(group.card.null for group in rows.groups), mismatch=mismatch_of(rows),
+        **shared,
     )  # fmt: skip
-    write_exports(folder, boards, rows.data_hash)
+    write_exports(folder, boards, rows.data_hash, mismatch=recorded(rows))
     write_transfer(made, rows, folder, shared)
     _write_regions(made, rows, folder, shared, report)
     for done, group in enumerate(rows.groups, start=1):

@@ -75,24 +75,19 @@ def mismatch(
 
     Example: `elsewhere mismatch cerra-wind`
     """
-    from data_recipes.mismatch import region_mismatch
+    from benchmark.kept_mismatch import mismatches
 
     store = pair_store(name, data)
     if store.task.track != "real_pair":
         fix = "Choose a task of the track real_pair: `elsewhere tasks`."
         got = "one whose coarse fields are the fine ones' means"
         raise InputError(Problem(store.task.id, "a pair of two products", got, fix))
-    chosen = [store.task.variable(v).name for v in variables or store.task.variable_names]
-    regions = sorted(region.name for region in store.task.regions)
-    found = []
     with progress(f"mismatch {store.task.id}") as advance:
-        for region in regions:
-            found += [region_mismatch(store.region(region), variable) for variable in chosen]
-            advance(len(found), len(regions) * len(chosen), region)
+        found = mismatches(store, tuple(variables or ()), report=advance)
     if as_json:
-        print_json(without_nan([asdict(one) for one in found]))
+        print_json([one.model_dump() for one in found])
         return
-    for variable in chosen:
+    for variable in dict.fromkeys(one.variable for one in found):
         some = [one for one in found if one.variable == variable]
         waves = max((one.coherence for one in some), key=len)
         heads = [
@@ -108,8 +103,9 @@ def mismatch(
         for one in some:
             numbers = [one.correlation, one.variance_ratio]
             numbers += [octave.coherence for octave in one.coherence]
-            shown = ["-" if math.isnan(value) else f"{value:.2f}" for value in numbers]
-            table.add_row(one.region, f"{one.bias:+.2g}", *shown)
+            shown = ["-" if value is None else f"{value:.2f}" for value in numbers]
+            bias = "-" if one.bias is None else f"{one.bias:+.2g}"
+            table.add_row(one.region, bias, *shown)
         Console().print(table)
     print("coarse product against the coarsened fine one, scored coarse cells, training period")
     print("from ... km: coherence of waves from this length to twice it, 1 where all are in place")

@@ -17,12 +17,15 @@ from benchmark.compare import compare
 from benchmark.errors import InputError
 from benchmark.evaluate import score
 from benchmark.explain import explain
+from benchmark.kept_mismatch import mismatches
 from benchmark.pair_store import PairStore
 from benchmark.predictor import Predictor
+from benchmark.results import SCORES
 from benchmark.sources import StreamedPredictions
 from benchmark.task import Task
 from benchmark.task_files import CONTRACT, load_task
 from leaderboard.places import resolution, whereabouts
+from leaderboard.rows import load_rows
 from leaderboard.site import build_site
 
 Make = Callable[..., PairStore]
@@ -32,7 +35,7 @@ NULLS = ("bilinear", "bilinear-dressed", "nearest")
 FITTED = "quantile-mapping"
 
 
-def rows_of(store: PairStore, root: Path) -> Path:
+def rows_of(store: PairStore, root: Path, told: list[str]) -> Path:
     """The results tree of three nulls of an own task and a model that was fitted on it."""
     run = root.parent / f"{root.name}-run"
     request = StatisticalRequest(
@@ -45,19 +48,31 @@ def rows_of(store: PairStore, root: Path) -> Path:
     for name, predictor in predictors.items():
         out = root / "2026.1" / store.task.id / name / "none-zero_shot" / "seed-0"
         out.mkdir(parents=True)
-        score(store, StreamedPredictions(predictor, identity=name), out)
+        source = StreamedPredictions(predictor, identity=name)
+        score(store, source, out, report=lambda *entry: told.append(entry[2]))
     return root
 
 
 @pytest.fixture(scope="module")
-def own(make_map_store: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of an own task on a map with a shifted box and no statics."""
-    store = make_map_store(
+def own_store(make_map_store: Make) -> PairStore:
+    """The pairs of an own task on a map with a shifted box and no statics."""
+    return make_map_store(
         "own-site", factor=2.5, coarse_shift=(0.5, -0.5), margin=2, static=(),
         banner="Only a test.",
         sources=[{"product": "Made <up>", "licence": "CC-BY 9.0", "attribution": "By & for us."}],
     )  # fmt: skip
-    return rows_of(store, tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    """What scoring said it was doing."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def own(own_store: PairStore, told: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of that task."""
+    return rows_of(own_store, tmp_path_factory.mktemp("own"), told)
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +226,102 @@ def test_a_damaged_contract_is_named(copied_own: Path, tmp_path: Path) -> None:
     (row(copied_own, "nearest") / CONTRACT).write_text("{")
     with pytest.raises(InputError, match=CONTRACT):
         build_site([copied_own], tmp_path / "site")
+
+
+def mismatch_in(folder: Path) -> list[dict[str, Any]]:
+    """What a row's `scores.json` says of the two products."""
+    found: list[dict[str, Any]] = json.loads((folder / SCORES).read_text())["mismatch"]
+    return found
+
+
+def change_mismatch(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a row's `scores.json`."""
+    table = json.loads((folder / SCORES).read_text())
+    change(table)
+    (folder / SCORES).write_text(json.dumps(table))
+
+
+def test_a_score_records_how_far_apart_the_products_are(
+    own: Path, own_store: PairStore, told: list[str]
+) -> None:
+    """All regions, by name; the first score computes and keeps it, the others read it."""
+    computed = [one.model_dump(mode="json") for one in mismatches(own_store)]
+    assert [one["region"] for one in computed] == ["home", "judge", "north", "second", "south"]
+    for name in (*NULLS, FITTED):
+        assert mismatch_in(row(own, name)) == computed
+    said = [words for words in told if words.startswith("mismatch")]
+    assert said == [f"mismatch of {one['region']}" for one in computed]
+    kept = [json.loads(path.read_text()) for path in own_store.folder.glob("mismatch/*.json")]
+    assert sorted(one["mismatch"][0]["region"] for one in kept) == [
+        one["region"] for one in computed
+    ]
+
+
+def test_the_page_says_how_far_apart_the_products_are(own: Path, both: Path, parse: Parse) -> None:
+    """Every number of the rows, with role and units; a perfect pair has no such section."""
+    page = parse(both / "own-site@1" / "index.html")
+    table = page.one("table", id="mismatch-t2m")
+    heads = [head.text for head in table.one("thead").all("th")]
+    known = {one["region"]: one for one in mismatch_in(row(own, "nearest"))}
+    octaves = max(len(one["coherence"]) for one in known.values())
+    assert heads[:5] == ["Region", "Role", "Bias, K", "Correlation", "Variance ratio"]
+    assert len(heads) == 5 + octaves > 6
+    roles = {"north": "elsewhere (OOD)", "south": "elsewhere (OOD)", "judge": "validation",
+             "home": "in distribution (ID)", "second": "in distribution (ID)"}  # fmt: skip
+    lines = table.one("tbody").all("tr")
+    assert [line.attrs["data-region"] for line in lines] == [
+        "north", "south", "home", "second", "judge",
+    ]  # fmt: skip
+    for line in lines:
+        one = known[line.attrs["data-region"]]
+        role, *cells = line.all("td")
+        assert role.text == roles[one["region"]]
+        octaves_here = [octave["coherence"] for octave in one["coherence"]]
+        numbers = [one["bias"], one["correlation"], one["variance_ratio"], *octaves_here]
+        assert [float(cell.attrs["data-value"]) for cell in cells[: len(numbers)]] == numbers
+        assert all("data-value" in cell.attrs for cell in cells)
+    low = min(one["coherence"][0]["shortest_km"] for one in known.values())
+    high = 2 * max(one["coherence"][0]["shortest_km"] for one in known.values())
+    assert heads[5] == f"Coherence, {low:.1f} to {high:.1f} km"
+    assert "no model can be blamed" in page.text
+    assert "#mismatch" in {link.attrs.get("href") for link in page.one("nav").all("a")}
+    assert "mismatch" not in (both / "era5-sample@1" / "index.html").read_text()
+    assert not (both / "era5-sample@1" / "mismatch.csv").exists()
+
+
+def test_the_tables_of_it(own: Path, both: Path) -> None:
+    """CSV and JSON: what the rows have."""
+    known = mismatch_in(row(own, "nearest"))
+    table = json.loads((both / "own-site@1" / "table.json").read_text(encoding="utf-8"))
+    assert table["mismatch"] == known
+    text = (both / "own-site@1" / "mismatch.csv").read_text(encoding="utf-8").splitlines()
+    assert "# task: own-site@1" in text
+    lines = list(csv.DictReader(line for line in text if not line.startswith("#")))
+    for line, one in zip(lines, known, strict=True):
+        assert (line["region"], line["units"], line["variable"]) == (one["region"], "K", "t2m")
+        for name in ("bias", "correlation", "variance_ratio"):
+            assert float(line[name]) == one[name]
+        assert float(line["finest_km"]) == one["coherence"][0]["shortest_km"]
+        for number, octave in enumerate(one["coherence"], start=1):
+            assert float(line[f"coherence_{number}"]) == octave["coherence"]
+    assert {line["region"]: line["role"] for line in lines}["judge"] == "val_ood"
+
+
+def test_a_row_that_contradicts_and_one_from_before(
+    copied_own: Path, tmp_path: Path, parse: Parse
+) -> None:
+    """The first is refused; the second is read, and the page names it."""
+    folder = row(copied_own, "nearest")
+    change_mismatch(folder, lambda table: table["mismatch"][2].update(bias=1.0))
+    change_mismatch(row(copied_own, "bilinear"), lambda table: table.pop("mismatch"))
+    with pytest.raises(InputError) as caught:
+        load_rows([copied_own])
+    (problem,) = caught.value.problems
+    assert problem.where == f"{folder}/{SCORES}: mismatch"
+    assert problem.expected.startswith(f"that of {row(copied_own, 'bilinear-dressed')} in north")
+    change_mismatch(folder, lambda table: table.pop("mismatch"))
+    build_site([copied_own], tmp_path / "site")
+    found = parse(tmp_path / "site" / "index.html").one("section", id="mismatch")
+    assert "Recorded by 2 rows" in found.text
+    assert "Not recorded by bilinear-none-zero_shot (seed 0), nearest-none-zero" in found.text
+    assert len(found.one("tbody").all("tr")) == 5

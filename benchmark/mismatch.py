@@ -1,7 +1,7 @@
 """How unlike two products are at coarse scale: what a real pair's scores are to be read against."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,26 +9,27 @@ from numpy.typing import NDArray
 
 from benchmark.families.spectrum import Rings, spectral_sums
 from benchmark.grid import overlap
-from benchmark.pair_store import PairStore, RegionStore
+from benchmark.pair_store import RegionStore
 from benchmark.spectral_metrics import coherence
+from benchmark.toml_model import Frozen
 from benchmark.zarr_io import steps_per_shard
 
 Array = NDArray[np.float64]
+Value = float | None
+"""A number, or None where it is missing: JSON has no NaN."""
 
 _FEWEST_CELLS = 4
 _PARTS = ("power_p", "power_t", "cross")
 
 
-@dataclass(frozen=True)
-class Octave:
+class Octave(Frozen):
     """The coherence of the waves from `shortest_km` up to twice that."""
 
     shortest_km: float
-    coherence: float
+    coherence: Value
 
 
-@dataclass(frozen=True)
-class Mismatch:
+class Mismatch(Frozen):
     """Coarse against the coarsened fine fields, over the scored coarse cells and training period.
 
     bias: mean coarse less mean fine, in `units`; correlation: over cells and times together;
@@ -36,34 +37,30 @@ class Mismatch:
     wavelength from the finest one, sum C / sum sqrt(Pp Pt) of DCT-II rings, 1 where all waves are
     in their place, over the `whole_steps` without a missing cell; empty on a region with fewer
     than 4 cells along a side. values: cells times steps that both have.
-    Missing data: a coarse cell with any fine one missing is left out of both. NaN where nothing
+    Missing data: a coarse cell with any fine one missing is left out of both. None where nothing
     is left, or one of the two does not vary.
     """
 
     variable: str
     region: str
     units: str
-    bias: float
-    correlation: float
-    variance_ratio: float
+    bias: Value
+    correlation: Value
+    variance_ratio: Value
     coherence: tuple[Octave, ...]
     values: int
     whole_steps: int
 
 
-def mismatch(store: PairStore, variables: Sequence[str] = ()) -> list[Mismatch]:
-    """The mismatch of each of the task's regions, by name, and variables (default: all).
+def region_mismatch(
+    region: RegionStore, variable: str, *, report: Callable[[int], None] = lambda _: None
+) -> Mismatch:
+    """The mismatch of one region and variable; see `kept_mismatch` for a whole task's.
 
-    Read block by block: memory stays bounded by a shard, whatever the period.
-    Errors: InputError where the store is incomplete or damaged, or has no such variable.
+    Read block by block: memory stays bounded by a shard, whatever the period. report(steps done):
+    before each block.
+    Errors: InputError where the region is damaged, or the task has no such variable.
     """
-    names = variables or store.task.variable_names
-    regions = sorted(store.task.regions, key=lambda region: region.name)
-    return [region_mismatch(store.region(r.name), name) for r in regions for name in names]
-
-
-def region_mismatch(region: RegionStore, variable: str) -> Mismatch:
-    """The mismatch of one region and variable."""
     units = region.task.variable(variable).units
     scored = region.grid.scored.coarse
     coarsen = overlap(region.grid.fine, scored)
@@ -73,6 +70,7 @@ def region_mismatch(region: RegionStore, variable: str) -> Mismatch:
     steps = region.steps(region.task.periods.train)
     size = steps_per_shard(4 * math.prod(region.grid.fine.shape), len(region.times))
     for start in range(steps.start, steps.stop, size):
+        report(start - steps.start)
         block = slice(start, min(start + size, steps.stop))
         coarse = region.grid.crop_coarse(region.read("coarse", variable, block))
         fine = coarsen(region.read("fine", variable, block))
@@ -83,9 +81,9 @@ def region_mismatch(region: RegionStore, variable: str) -> Mismatch:
         variable=variable,
         region=region.name,
         units=units,
-        bias=sums.bias,
-        correlation=sums.correlation,
-        variance_ratio=sums.variance_ratio,
+        bias=_value(sums.bias),
+        correlation=_value(sums.correlation),
+        variance_ratio=_value(sums.variance_ratio),
         coherence=_octaves(rings, sums.spectra) if rings else (),
         values=sums.values,
         whole_steps=sums.whole,
@@ -155,7 +153,11 @@ def _octaves(rings: Rings, spectra: Array) -> tuple[Octave, ...]:
     return tuple(
         Octave(
             shortest_km=float(rings.finest_km * 2.0**k),
-            coherence=float(coherence(*(part[octave == k] for part in spectra))),
+            coherence=_value(float(coherence(*(part[octave == k] for part in spectra)))),
         )
         for k in np.unique(octave)
     )
+
+
+def _value(number: float) -> Value:
+    return number if math.isfinite(number) else None
