@@ -17,6 +17,8 @@ from data_recipes.source import Times, Window
 
 CERRA_CRS = "+proj=lcc +lat_0=50 +lat_1=50 +lat_2=50 +lon_0=8 +R=6371229 +units=m"
 CERRA_SPACING_M = 5500.0
+_ONE_YEAR = ("derived-era5-single-levels-daily-statistics",)
+"""Whose form gives the year as a word, and not as a list of one."""
 
 
 class CdsOptions(Frozen):
@@ -147,7 +149,8 @@ def _dates(options: CdsOptions, window: Window) -> Iterator[tuple[str, dict[str,
         longest = max(calendar.monthrange(int(year), int(number))[1] for number in months)
         days = [day] if day else [f"{number:02}" for number in range(1, longest + 1)]
         count = 1 if day else longest if month else 365
-        dates = {"year": [year], "month": months, "day": days, **hours}
+        years = year if options.dataset in _ONE_YEAR else [year]
+        dates = {"year": years, "month": months, "day": days, **hours}
         yield label, dates, count * per_day
 
 

@@ -33,7 +33,7 @@ def truth(name: str, times: Any, lat: Any, lon: Any) -> NDArray[np.float32]:
 def request_times(request: dict[str, Any]) -> NDArray[np.datetime64]:
     """Every year, month, day and time of a request that exists."""
     found = []
-    for year in request["year"]:
+    for year in np.atleast_1d(request["year"]):  # one year may be a word
         for month in request["month"]:
             for day in request["day"]:
                 for clock in request.get("time", ["00:00"]):

@@ -141,6 +141,7 @@ class Store(World):
         """One file, without the streams' names."""
         assert {"time", "data_format"}.isdisjoint(request)
         assert request["daily_statistic"] == "daily_mean"
+        assert isinstance(request["year"], str)  # its form offers one
         assert request["frequency"] == "1_hourly"
         assert request["time_zone"] == "utc+00:00"
         north, west, south, east = request["area"]

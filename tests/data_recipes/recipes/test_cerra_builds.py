@@ -250,6 +250,18 @@ def test_the_full_domain_is_asked_for_once(whole: Builds) -> None:
         "time": [f"{hour:02}:00" for hour in range(0, 24, 3)], "data_format": "grib",
     }  # fmt: skip
 
+    (rain,) = [
+        request
+        for request in whole.asked["cerra-precip"]
+        if request["variable"] == ["total_precipitation"] and "area" not in request
+    ]
+    # Requests of CERRA-Land that are known to work have no `data_type`: it is but a reanalysis.
+    assert rain == {
+        "variable": ["total_precipitation"], "level_type": ["surface"],
+        "product_type": ["analysis"], "year": ["2018"], "month": ["01"],
+        "day": [f"{day:02}" for day in range(1, 32)], "time": ["06:00"], "data_format": "grib",
+    }  # fmt: skip
+
 
 def test_a_second_build_asks_for_nothing(store: PlayedCds, whole: Builds) -> None:
     before = len(store.server.requests)
