@@ -295,12 +295,11 @@ def test_a_time_has_the_sum_of_the_interval_that_ends_at_it(
         assert gone == ([(row.times[lost[0]], row.times[lost[-1]])] if lost else [])
 
 
+@pytest.mark.parametrize("row", ONE_OF_EACH, indirect=True)
 def test_killed_twice_and_resumed_it_is_the_same_store_and_whole_it_is_left_alone(
     row: Row, server: PlayedServer, whole: Job, tmp_path: Any
 ) -> None:
     """One row of each layout: to a build the others differ in names alone."""
-    if row.name not in ONE_OF_EACH:
-        pytest.skip("another row of its layout is killed")
     again = builds.at(whole, tmp_path, regions=("home",))
     last = f"/{MIRROR[row.name]}/{row.file_of(row.times[-1] - row.ends * _HOUR)}"
     builds.killed_while_fetching(again, server, lambda request: request.path == last)
