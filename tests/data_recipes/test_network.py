@@ -15,6 +15,8 @@ import pytest
 import requests
 
 from benchmark.toml_model import validate
+from data_recipes import recipe_file
+from data_recipes.recipe_file import read_recipe
 from data_recipes.retries import Retries
 from data_recipes.source import Window, weigh
 from data_recipes.sources import (
@@ -31,6 +33,8 @@ from data_recipes.sources.product_table import PRODUCTS
 pytestmark = pytest.mark.network
 NEW_YEAR = np.array(["2020-01-01T00:00:00"], "datetime64[s]")
 NO_TIMES = NEW_YEAR[:0]
+ALPS = (45.5, 47.0, 6.5, 9.0)
+RECIPES = Path(recipe_file.__file__).with_name("recipes")
 BRIEF = Retries(attempts=3, base_s=1, longest_s=4, timeout_s=60)
 
 
@@ -84,11 +88,63 @@ def test_an_hour_of_era5(tmp_path: Path) -> None:
 
 
 @cds_key
-@pytest.mark.parametrize("name", ["reanalysis-cerra-single-levels", "reanalysis-cerra-land"])
-def test_cerra_is_in_the_catalogue(name: str) -> None:
-    """Its fields are too large for a test."""
+def test_a_month_of_daily_statistics(tmp_path: Path) -> None:
+    table = {
+        "provider": "cds",
+        "dataset": "derived-era5-single-levels-daily-statistics",
+        "variables": {"t2m": "2m_temperature"},
+        "format_key": False,
+        "request": {
+            "product_type": "reanalysis", "daily_statistic": "daily_mean",
+            "time_zone": "utc+00:00", "frequency": "1_hourly",
+        },
+    }  # fmt: skip
+    options = validate(table, cds.CdsOptions, where="a test")
+    window = Window(44.0, 45.0, 6.0, 7.0, ("t2m",), NEW_YEAR)
+    field = brought(cds.open_source(options, cache=tmp_path), window)
+    assert 230 < field.values.min() < field.values.max() < 310
+
+
+@cds_key
+@pytest.mark.parametrize(
+    ("recipe", "name", "hour", "units", "low", "high"),
+    [
+        ("cerra-wind", "si10", 0, ["m s**-1"], 0, 60),
+        ("cerra-t2m", "t2m", 0, ["K"], 230, 310),
+        ("cerra-precip", "tp", 6, ["kg m**-2", "mm"], 0, 500),
+    ],
+)
+def test_a_field_of_cerra(
+    recipe: str, name: str, hour: int, units: list[str], low: float, high: float, tmp_path: Path
+) -> None:
+    """One time of the full domain, as the recipe asks for it: some megabytes."""
+    found = read_recipe(RECIPES / f"{recipe}.toml")
+    assert isinstance(found.fine.source, cds.CdsOptions)
+    options = found.fine.source.model_copy(update={"split": "day", "hours": (hour,)})
+    time = np.array([f"2020-01-01T{hour:02}:00:00"], "datetime64[s]")
+    field = brought(cds.open_source(options, cache=tmp_path), Window(*ALPS, (name,), time))
+    assert field.attrs["units"] in units
+    assert field.shape[0] == 1
+    np.testing.assert_allclose(np.diff(field["x"].values), 5500, atol=1)
+    assert low <= field.values.min() < field.values.max() < high
+
+
+@cds_key
+def test_the_ground_of_cerra(tmp_path: Path) -> None:
+    found = read_recipe(RECIPES / "cerra-wind.toml")
+    assert found.static is not None
+    assert isinstance(found.static.source, cds.CdsOptions)
+    source = cds.open_source(found.static.source, cache=tmp_path)
+    height = brought(source, Window(*ALPS, ("orog", "lsm"), NO_TIMES))
+    assert 2000 < height.values.max() < 4800
+
+
+@cds_key
+def test_e_obs_is_in_the_catalogue() -> None:
+    """It comes whole only, as gigabytes."""
     client = cds_jobs.connect(BRIEF)
     assert client.check_authentication()
+    name = "insitu-gridded-observations-europe"
     assert client.get_collection(name).id == name
 
 
@@ -151,6 +207,15 @@ def test_an_hour_of_mrms(tmp_path: Path) -> None:
     field = brought(products.open_source(options, cache=tmp_path), window)
     np.testing.assert_allclose(np.abs(np.diff(field["y"].values)), 0.01, atol=1e-4)
     assert 5 < np.nanmax(field.values) < 200
+
+
+def test_a_day_of_prism(tmp_path: Path) -> None:
+    """The provider answers for one day twice in 24 hours, and then no more."""
+    options = products.ProductOptions(product="prism-daily")
+    window = Window(45.0, 46.0, -123.0, -122.0, ("ppt",), NEW_YEAR)
+    field = brought(products.open_source(options, cache=tmp_path), window)
+    np.testing.assert_allclose(np.abs(np.diff(field["y"].values)), 1 / 24, atol=1e-5)
+    assert 0 <= np.nanmin(field.values) <= np.nanmax(field.values) < 300
 
 
 @pytest.mark.parametrize(
