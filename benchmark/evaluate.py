@@ -1,6 +1,5 @@
 """From a source of predictions to `scores.json`: validate, reduce, check, write."""
 
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from benchmark.errors import InputError
 from benchmark.hashing import text_digest
 from benchmark.invariants import check_invariants
 from benchmark.kept_mismatch import keep_mismatches
-from benchmark.metric_table import metric_table
+from benchmark.metric_table import metric_table, value
 from benchmark.metrics import BOARDS, board_score
 from benchmark.mismatch import Mismatch
 from benchmark.model_card import ModelCard, write_card
@@ -137,12 +136,12 @@ def headlines(
                             "split": split,
                             "metric": score_name,
                             "reference": reference,
-                            "skill": _value(as_skill(result.mean)),
-                            "median": _value(as_skill(result.median)),
+                            "skill": value(as_skill(result.mean)),
+                            "median": value(as_skill(result.median)),
                             "worst_region": worst_region,
-                            "worst": _value(as_skill(worst)),
+                            "worst": value(as_skill(worst)),
                             "regions": {
-                                name: _value(as_skill(ratio))
+                                name: value(as_skill(ratio))
                                 for name, ratio in zip(
                                     result.regions, result.log_ratios, strict=True
                                 )
@@ -154,10 +153,6 @@ def headlines(
                     )
                 )
     return tuple(found)
-
-
-def _value(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _skills(interval: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -9,13 +9,16 @@ import xarray as xr
 from benchmark.metrics import METRICS, Metric, entries, threshold_labels
 from benchmark.strata import SEASONS, seasons
 
+Value = float | None
+"""A number, or None where it is missing (never 0)."""
+
 IN_STRATA = ("bias", "mae", "rmse", "variance_ratio", "crps_fair", "crps_ecdf")
 """Shown for every stratum and season; the others for all cells and cases (the table has more)."""
 
 LEFT_OUT = ("rank_histogram",)
 """One number for each of M + 1 ranks is a figure, not a score; the case table has it."""
 
-Numbers = dict[str, dict[str, dict[str, dict[str, float | None]]]]
+Numbers = dict[str, dict[str, dict[str, dict[str, Value]]]]
 
 
 def metric_table(cases: xr.Dataset, totals: xr.Dataset) -> Numbers:
@@ -108,6 +111,6 @@ def lacking(found: Metric, table: xr.Dataset) -> tuple[str, ...]:
     return tuple(name for name in (*found.needs, *found.weights) if name not in table.data_vars)
 
 
-def value(number: float) -> float | None:
+def value(number: float) -> Value:
     """None for what is not finite: JSON has no NaN, and a missing value is never 0."""
     return number if math.isfinite(number) else None

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from benchmark.families.spectrum import Rings, spectral_sums
 from benchmark.grid import overlap
+from benchmark.metric_table import Value, value
 from benchmark.pair_store import RegionStore
 from benchmark.spectral_metrics import coherence
 from benchmark.toml_model import Frozen
 from benchmark.zarr_io import steps_per_shard
 
 Array = NDArray[np.float64]
-Value = float | None
-"""A number, or None where it is missing: JSON has no NaN."""
 
 _FEWEST_CELLS = 4
 _PARTS = ("power_p", "power_t", "cross")
@@ -81,9 +80,9 @@ def region_mismatch(
         variable=variable,
         region=region.name,
         units=units,
-        bias=_value(sums.bias),
-        correlation=_value(sums.correlation),
-        variance_ratio=_value(sums.variance_ratio),
+        bias=value(sums.bias),
+        correlation=value(sums.correlation),
+        variance_ratio=value(sums.variance_ratio),
         coherence=_octaves(rings, sums.spectra) if rings else (),
         values=sums.values,
         whole_steps=sums.whole,
@@ -153,11 +152,7 @@ def _octaves(rings: Rings, spectra: Array) -> tuple[Octave, ...]:
     return tuple(
         Octave(
             shortest_km=float(rings.finest_km * 2.0**k),
-            coherence=_value(float(coherence(*(part[octave == k] for part in spectra)))),
+            coherence=value(float(coherence(*(part[octave == k] for part in spectra)))),
         )
         for k in np.unique(octave)
     )
-
-
-def _value(number: float) -> Value:
-    return number if math.isfinite(number) else None

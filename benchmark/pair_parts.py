@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 
 from benchmark.files import write_atomically
-from benchmark.grid import region_grid
+from benchmark.grid import Grid, region_grid
 from benchmark.hashing import DIGEST_BYTES, text_digest
 from benchmark.manifest import Manifest, read_manifest
 from benchmark.pair_writer import (
@@ -33,6 +33,16 @@ from benchmark.zarr_io import steps_per_shard
 
 PLAN = "plan.json"
 STORE = "store"
+
+
+def blocks_of(fine: Grid, count: int) -> list[slice]:
+    """Of `count` steps, those that are built at once: as many as make a shard of a fine field."""
+    size = _block_steps(fine, count)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _block_steps(fine: Grid, count: int) -> int:
+    return steps_per_shard(4 * int(np.prod(fine.shape)), count)
 
 
 @dataclass(frozen=True)
@@ -52,13 +62,11 @@ class PartialRegion:
     @property
     def blocks(self) -> list[slice]:
         """The steps of each block; the last may be shorter."""
-        size, count = self._block_steps, len(self.times)
-        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        return blocks_of(self._fine, len(self.times))
 
     @property
-    def _block_steps(self) -> int:
-        grid = region_grid(self.task, self.task.region(self.region)).fine
-        return steps_per_shard(4 * int(np.prod(grid.shape)), len(self.times))
+    def _fine(self) -> Grid:
+        return region_grid(self.task, self.task.region(self.region)).fine
 
     def begin(self, origin: Origin) -> None:
         """Create the arrays, or keep those of an earlier build that was to give the same."""
@@ -69,7 +77,7 @@ class PartialRegion:
         kept.unlink(missing_ok=True)  # first: what is half removed is no plan's
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
-        store, steps = self.path / STORE, self._block_steps
+        store, steps = self.path / STORE, _block_steps(self._fine, len(self.times))
         create_region(self.task, self.region, store, self.times, shard_steps=steps)
         write_atomically(kept, plan)
 

@@ -1,8 +1,8 @@
 """The pair store: coarse and fine fields of every region, checked as they are read.
 
 `DATA/TASK@REVISION/REGION.zarr` has the groups `coarse` and `fine` (time, y, x), `static` (y, x)
-and `digest` (time, 32); `REGION.json` beside it is its manifest. For
-`mismatch/REGION.json` see `kept_mismatch`.
+and `digest` (time, 32); `REGION.json` beside it is its manifest, and
+`mismatch/REGION.json` is of `kept_mismatch`.
 """
 
 from dataclasses import dataclass

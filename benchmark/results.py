@@ -13,9 +13,9 @@ from benchmark.case_table import load_table, table_hash
 from benchmark.engine import Engine
 from benchmark.errors import InputError, Problem
 from benchmark.files import write_atomically
-from benchmark.metric_table import lacking
+from benchmark.metric_table import Value, lacking
 from benchmark.metrics import BOARDS, METRICS
-from benchmark.mismatch import Mismatch, Value
+from benchmark.mismatch import Mismatch
 from benchmark.model_card import ModelCard, variant_suffix
 from benchmark.statistics import STATISTICS
 from benchmark.task import Task

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,9 @@ from benchmark.task import Task
 from benchmark.task_files import write_contract
 from benchmark.writable import check_writable
 from data_recipes.problems import gathered, raise_all
-from data_recipes.recipe import Recipe, RegionPlan, no_times
+from data_recipes.recipe import Recipe, RegionPlan, Report, no_times
 from data_recipes.shipped import shipped_recipe
 from data_recipes.source import Advance, no_report
-
-Report = Callable[[str, int, int], None]
-"""report(region, steps done, all its steps): after each block; 0 of 0 where it was there.
-
-Also ("missing cells of REGION" or "mismatch of REGION", steps done, all of them) before each block
-that is read for that.
-"""
 
 
 @dataclass(frozen=True)

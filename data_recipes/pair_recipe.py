@@ -14,10 +14,10 @@ from benchmark.coarsen import AreaOverlap
 from benchmark.errors import Problem
 from benchmark.grid import Grid, region_grid
 from benchmark.hashing import text_digest
+from benchmark.pair_parts import blocks_of
 from benchmark.pair_writer import STATIC_UNITS, Steps
 from benchmark.region import Region
 from benchmark.task import Task, Variable
-from benchmark.zarr_io import steps_per_shard
 from data_recipes.checks import (
     check_mask,
     check_static,
@@ -256,10 +256,8 @@ class BlockMaker:
 
     @property
     def blocks(self) -> list[slice]:
-        """Of all times, each of about as many bytes as are built at once."""
-        count, fine = len(self.times), region_grid(self.task, self.region).fine
-        size = steps_per_shard(4 * int(np.prod(fine.shape)), count)
-        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        """Of all times, each of as many as are built at once."""
+        return blocks_of(region_grid(self.task, self.region).fine, len(self.times))
 
     def inputs_are_whole(self, block: slice) -> NDArray[np.bool_]:
         """(time,) whether no coarse cell is missing, in any variable."""

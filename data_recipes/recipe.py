@@ -15,6 +15,11 @@ from benchmark.task import Task
 from data_recipes.source import Advance, Load, no_report
 
 Report = Callable[[str, int, int], None]
+"""report(region, steps done, all its steps): after each block; 0 of 0 where it was there.
+
+Also ("missing cells of REGION" or "mismatch of REGION", steps done, all of them) before each block
+that is read for that.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +100,6 @@ class Recipe(Protocol):
     ) -> RegionPlan:
         """Plan one region, of which all is here.
 
-        workers, scheduler: who looks through its fields, where that takes long (`run_tasks`);
-        report: report(what, steps done, all of them), before each block that is looked through.
+        workers, scheduler: who looks through its fields, where that takes long (`run_tasks`).
         """
         ...

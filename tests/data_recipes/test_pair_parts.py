@@ -27,7 +27,6 @@ from benchmark.errors import InputError
 from benchmark.lock import only_writer
 from benchmark.pair_parts import PartialRegion
 from benchmark.pair_store import PairStore, open_pair_store
-from data_recipes import pair_recipe
 from data_recipes.build import build
 from data_recipes.pair_recipe import BlockMaker
 from data_recipes.shipped import own_recipe
@@ -43,7 +42,6 @@ BLOCKS = 12
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several of them, though the store is small."""
     monkeypatch.setattr(pair_parts, "steps_per_shard", lambda *_: STEPS)
-    monkeypatch.setattr(pair_recipe, "steps_per_shard", lambda *_: STEPS)
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,10 @@ from own_world import (
     write,
 )
 
+from benchmark import pair_parts
 from benchmark.errors import InputError
 from benchmark.pair_store import PairStore
 from benchmark.task import Variable
-from data_recipes import pair_recipe
 from data_recipes.build import build
 from data_recipes.own_task import known_variables
 from data_recipes.pair_recipe import BlockMaker, PairRecipe
@@ -257,7 +257,7 @@ def test_the_fine_product_of_a_pair_may_lack_cells_for_ever(tmp_path: Path) -> N
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The blocks of 8 of 48 times that a scan for missing cells looks at, "REGION FIRST-TIME"."""
-    monkeypatch.setattr(pair_recipe, "steps_per_shard", lambda *_: 8)
+    monkeypatch.setattr(pair_parts, "steps_per_shard", lambda *_: 8)
     names: list[str] = []
     plain = BlockMaker.inputs_are_whole
 

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from benchmark import pair_parts
-from data_recipes import pair_recipe
 from data_recipes.build import build
 from data_recipes.shipped import own_recipe
 
 
 def built(recipe: Path, data: Path, log: Path, steps: int) -> None:
     """Build all in blocks of so many steps, and note each in `log` as "REGION FIRST-STEP"."""
-    pair_parts.steps_per_shard = pair_recipe.steps_per_shard = lambda *_: steps  # type: ignore[assignment]
+    pair_parts.steps_per_shard = lambda *_: steps  # type: ignore[assignment]
     task, made = own_recipe(recipe, data)
     plain = pair_parts.PartialRegion.write
 
